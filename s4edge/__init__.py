@@ -1,0 +1,31 @@
+"""s4edge: compress trained S4 / S4D / DSS models and stream them on small CPUs.
+
+Names are imported when first used: ``import s4edge`` pulls in no torch, scipy or onnx.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from s4edge.errors import MissingExtraError, S4EdgeError
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from s4edge.api import compress, evaluate, export_onnx, load, save
+
+__all__ = ["S4EdgeError", "__version__", "compress", "evaluate", "export_onnx", "load", "save"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 's4edge' has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module("s4edge.api"), name)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "a package", "toolchain") from error
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,40 @@
+"""The minimal S4D layer (``models/s4/s4d.py`` of state-spaces/s4)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from s4edge.checkpoints.facts import Facts
+from s4edge.checkpoints.layer import Layer, LayerReader
+from s4edge.checkpoints.tensors import Tensors
+from s4edge.model.modes import Modes, expm1
+
+
+def _claims(tensors: Tensors) -> bool:
+    return "kernel.log_A_real" in tensors
+
+
+def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
+    """Zero-order hold of ``A = -exp(log_A_real) + i A_imag``, B = 1, twice the real part."""
+    facts.ignore("lr", "dropout", "dt_min", "dt_max", "transposed")
+    half = tensors.take("kernel.log_A_real", d_model, None).shape[1]
+    facts.infer("d_state", 2 * half)
+    A = -np.exp(tensors.take("kernel.log_A_real", d_model, half)) + 1j * tensors.take(
+        "kernel.A_imag", d_model, half
+    )
+    step = np.exp(tensors.take("kernel.log_dt", d_model))[:, None]
+    C = tensors.take_complex("kernel.C", d_model, half)
+    return Layer(
+        kind="s4d",
+        modes=Modes.from_rows(step * A, 2 * C * expm1(step * A) / A),
+        D=tensors.take("D", d_model),
+        state_size=2 * half,
+        states_per_size=1,
+        activation="gelu",
+        mixing_weight=tensors.take("output_linear.0.weight", 2 * d_model, d_model, 1)[..., 0],
+        mixing_bias=tensors.take("output_linear.0.bias", 2 * d_model),
+        final_activation="glu",
+    )
+
+
+READER = LayerReader("minimal S4D", ("models.s4.s4d.S4D", "src.models.s4.s4d.S4D"), _claims, _read)

@@ -1,0 +1,114 @@
+"""Tensors of a checkpoint, each taken once and checked as it is taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from s4edge.errors import S4EdgeError
+
+
+class Tensors:
+    """A state dict that knows which of its tensors a reader has used.
+
+    Args:
+        path: the file, for messages.
+        tensors: the state dict.
+        prefix: the part of the state dict that this view is of, with its dot.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        tensors: dict[str, Tensor],
+        prefix: str = "",
+        taken: set[str] | None = None,
+    ) -> None:
+        self.path = path
+        self.prefix = prefix
+        self._tensors = tensors
+        self._taken: set[str] = set() if taken is None else taken
+
+    def under(self, prefix: str) -> Tensors:
+        """The part of the state dict whose names start with ``prefix``."""
+        return Tensors(self.path, self._tensors, self.prefix + prefix, self._taken)
+
+    def __contains__(self, name: str) -> bool:
+        return self.prefix + name in self._tensors
+
+    def names(self) -> list[str]:
+        """Names below this view's prefix."""
+        start = len(self.prefix)
+        return [name[start:] for name in self._tensors if name.startswith(self.prefix)]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor.
+
+        Raises:
+            S4EdgeError: it is not there.
+        """
+        return tuple(self._find(name).shape)
+
+    def take(self, name: str, *shape: int | None) -> NDArray[np.float64]:
+        """A tensor as float64.
+
+        Args:
+            name: name below this view's prefix.
+            *shape: the expected shape; None matches any size.
+
+        Raises:
+            S4EdgeError: it is missing, has another shape, is not real floating point, or holds
+                NaN or infinity.
+        """
+        tensor = self._find(name)
+        self._taken.add(self.prefix + name)
+        fits = tensor.ndim == len(shape) and all(
+            want is None or want == have for want, have in zip(shape, tensor.shape, strict=True)
+        )
+        if not fits:
+            wanted = ", ".join("any" if size is None else str(size) for size in shape)
+            raise S4EdgeError(
+                f"{self.path}: {self.prefix}{name} has shape {tuple(tensor.shape)}, "
+                f"expected ({wanted})"
+            )
+        if not tensor.is_floating_point():
+            raise S4EdgeError(
+                f"{self.path}: {self.prefix}{name} is {str(tensor.dtype).removeprefix('torch.')}, "
+                "expected real floating point"
+            )
+        tensor = tensor.detach().to(torch.float64)
+        if not torch.isfinite(tensor).all():
+            raise S4EdgeError(
+                f"{self.path}: {self.prefix}{name} holds NaN or infinite values; the training "
+                "diverged or the file is damaged"
+            )
+        return tensor.numpy()
+
+    def take_complex(self, name: str, *shape: int | None) -> NDArray[np.complex128]:
+        """A complex tensor stored as reals with a last axis of 2; ``shape`` without that axis."""
+        parts = self.take(name, *shape, 2)
+        return parts[..., 0] + 1j * parts[..., 1]
+
+    def finish(self) -> None:
+        """Check that every tensor was used.
+
+        Raises:
+            S4EdgeError: some were not: the checkpoint holds something its reader does not know.
+        """
+        unused = sorted(set(self._tensors) - self._taken)
+        if unused:
+            more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
+            raise S4EdgeError(
+                f"{self.path} has tensors that this layout does not know: "
+                f"{', '.join(unused[:3])}{more}; leaving them out could change the model"
+            )
+
+    def _find(self, name: str) -> Tensor:
+        tensor = self._tensors.get(self.prefix + name)
+        if tensor is None:
+            raise S4EdgeError(f"{self.path} lacks the tensor {self.prefix}{name}")
+        return tensor

@@ -1,0 +1,75 @@
+"""The command ``s4edge``: which commands there are, and how errors end."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from s4edge import __version__
+from s4edge.errors import MissingExtraError, S4EdgeError
+
+# Modules are imported when their command is called, so that --help is fast.
+_COMMANDS = {
+    "inspect": "Show what a model is: layers, state sizes, poles, what was assumed.",
+    "compress": "Reduce the state size of a trained model.",
+    "eval": "Accuracy or error of a checkpoint, compressed model or graph.",
+    "export": "Write a model as a recurrent ONNX graph.",
+    "bench": "Measure latency and memory of exported graphs on this machine.",
+}
+# Installed with s4edge[toolchain] only.
+_TOOLCHAIN = ("torch", "scipy", "threadpoolctl", "onnx", "safetensors")
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(
+            importlib.import_module(f"s4edge.cli.{name}"), name if name != "eval" else "evaluate"
+        )
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except S4EdgeError as error:
+            raise click.ClickException(str(error)) from error
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in _TOOLCHAIN:
+                raise
+            raise click.ClickException(str(MissingExtraError(package, "toolchain"))) from error
+        except MemoryError as error:
+            raise click.ClickException("out of memory; close other programs") from error
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="s4edge")
+def cli() -> None:
+    """Compress trained S4 / S4D / DSS models and stream them on small CPUs.
+
+    \b
+    Three calls, one after another in one folder:
+      s4edge compress model.pt --state 16
+      s4edge export --onnx
+      s4edge bench
+    """  # noqa: D301
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    # rich and click both write UTF-8; a board's locale may be plain ASCII.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    cli(prog_name="s4edge")

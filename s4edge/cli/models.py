@@ -1,0 +1,53 @@
+"""The MODEL argument: which file, and what was assumed when it was read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from s4edge.cli.output import Command, note
+from s4edge.errors import S4EdgeError
+
+if TYPE_CHECKING:
+    from s4edge.model.sequence_model import SequenceModel
+
+
+def set_option(command: Command) -> Command:
+    """Add ``--set key=value`` as the parameter ``assignments``."""
+    return click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A fact that the checkpoint's tensors do not hold (prenorm=true). May be repeated.",
+    )(command)
+
+
+def read_model(path: Path, assignments: tuple[str, ...]) -> SequenceModel:
+    """Read a model and tell the person what was assumed, and how to say otherwise."""
+    from s4edge.api import load
+    from s4edge.checkpoints.facts import parse_assignments
+
+    model = load(path, parse_assignments(assignments))
+    provenance = model.provenance
+    if provenance.assumed and not provenance.history:
+        facts = ", ".join(f"{key}={value}" for key, value in provenance.assumed.items())
+        note(f"Assumed, as the file does not say: {facts} (override with --set KEY=VALUE).")
+    return model
+
+
+def newest_model() -> Path:
+    """The newest compressed model in the current folder; says which it took."""
+    from s4edge.model.file import read_description
+
+    found = sorted(Path().glob("*.safetensors"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
+    for path in found:
+        if read_description(path) is not None:
+            note(f"Taking {path}, the newest compressed model here.")
+            return path
+    raise S4EdgeError(
+        "no compressed model is in this folder; name one, or make one with: "
+        "s4edge compress MODEL --state N"
+    )

@@ -1,0 +1,56 @@
+"""How commands talk: tables for people on stdout, notes on stderr, one JSON object with --json."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+console = Console()
+notes = Console(stderr=True)
+
+
+def json_option(command: Command) -> Command:
+    """Add ``--json`` as the parameter ``as_json``."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object on stdout, nothing else."
+    )(command)
+
+
+def verbose_option(command: Command) -> Command:
+    """Add ``-v`` as the parameter ``verbose``."""
+    return click.option("-v", "--verbose", is_flag=True, help="Say more.")(command)
+
+
+def emit_json(answer: dict[str, Any]) -> None:
+    """Print the one JSON object of a command."""
+    click.echo(json.dumps(answer, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """Tell a person something that is not the answer, on stderr."""
+    notes.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def progress(description: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar on a terminal's stderr, nothing in a pipe.
+
+    Yields:
+        A function to call with the fraction done, 0 to 1.
+    """
+    if not sys.stderr.isatty():
+        yield lambda fraction: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=notes, transient=True) as bar:
+        task = bar.add_task(description, total=1.0)
+        yield lambda fraction: bar.update(task, completed=fraction)

@@ -1,0 +1,99 @@
+"""Nodes and constants of an ONNX graph under construction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+# LayerNormalization came with opset 17; nothing newer is used, so that old runtimes load the graph.
+OPSET = 17
+IR_VERSION = 8
+
+
+class GraphBuilder:
+    """Collects nodes, each output named after what made it."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, value: Any, name: str = "constant") -> str:
+        """A constant: floats are stored as float32, integers as int64."""
+        array = np.asarray(value)
+        dtype = np.int64 if np.issubdtype(array.dtype, np.integer) else np.float32
+        name = f"{name}_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(array.astype(dtype), name))
+        return name
+
+    def add(self, op: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        """A node with one output; returns the output's name."""
+        output = output or f"{op.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, list(inputs), [output], **attributes))
+        return output
+
+    def split(self, value: str, sizes: list[int]) -> list[str]:
+        """Parts of the last axis."""
+        if len(sizes) == 1:
+            return [value]
+        outputs = [f"split_{len(self.nodes)}_{part}" for part in range(len(sizes))]
+        inputs = [value, self.constant(sizes, "sizes")]
+        self.nodes.append(helper.make_node("Split", inputs, outputs, axis=-1))
+        return outputs
+
+    def concat(self, values: list[str], output: str | None = None) -> str:
+        """Join along the last axis."""
+        return self.add("Concat", *values, output=output, axis=-1)
+
+    def linear(self, x: str, weight: Any, bias: Any, output: str | None = None) -> str:
+        """``x @ weight.T + bias`` for x (batch, in), weight (out, in)."""
+        return self.add(
+            "Gemm", x, self.constant(weight, "weight"), self.constant(bias, "bias"),
+            output=output, transB=1,
+        )  # fmt: skip
+
+    def activation(self, name: str, x: str, width: int) -> str:
+        """An activation of `s4edge.model.configuration` over x (batch, width)."""
+        if name == "identity":
+            return x
+        if name == "glu":
+            value, gate = self.split(x, [width // 2, width // 2])
+            return self.add("Mul", value, self.add("Sigmoid", gate))
+        if name == "silu":
+            return self.add("Mul", x, self.add("Sigmoid", x))
+        if name == "gelu":
+            # In the form that onnxruntime fuses into one kernel.
+            erf = self.add("Erf", self.add("Div", x, self.constant(np.sqrt(2.0))))
+            doubled = self.add("Mul", x, self.add("Add", erf, self.constant(1.0)))
+            return self.add("Mul", doubled, self.constant(0.5))
+        operators = {
+            "relu": "Relu", "elu": "Elu", "sigmoid": "Sigmoid", "softplus": "Softplus",
+            "tanh": "Tanh",
+        }  # fmt: skip
+        return self.add(operators[name], x)
+
+    def model(
+        self,
+        inputs: dict[str, list[str | int]],
+        outputs: dict[str, list[str | int]],
+        name: str,
+    ) -> onnx.ModelProto:
+        """The whole model; inputs and outputs are float32 of the given shapes."""
+
+        def values(shapes: dict[str, list[str | int]]) -> list[onnx.ValueInfoProto]:
+            return [
+                helper.make_tensor_value_info(value, TensorProto.FLOAT, shape)
+                for value, shape in shapes.items()
+            ]
+
+        graph = helper.make_graph(
+            self.nodes, name, values(inputs), values(outputs), initializer=self.constants
+        )
+        return helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="s4edge",
+        )

@@ -1,0 +1,60 @@
+"""Files that are replaced as a whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from s4edge.errors import S4EdgeError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; rename it onto ``path`` if the block succeeds.
+
+    Whatever interrupts the block, ``path`` is the old file, the whole new one, or not there.
+
+    Raises:
+        S4EdgeError: the folder does not exist or cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise S4EdgeError(f"cannot write {path}: it is a folder; name a file")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        try:
+            descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            # What a new file of this user's may do; libraries that write it anew are stricter.
+            mode = os.fstat(descriptor).st_mode & 0o777
+            os.close(descriptor)
+        except OSError as error:
+            raise S4EdgeError(f"cannot write {path}: {error.strerror}") from error
+        yield temporary
+        try:
+            with open(temporary, "rb+") as file:
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError as error:
+            raise S4EdgeError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Fail now, not after minutes of work, if ``path`` cannot be written.
+
+    Raises:
+        S4EdgeError: the folder does not exist or cannot be written, or ``path`` is a folder.
+    """
+    path = Path(path)
+    folder = path.parent
+    if path.is_dir():
+        raise S4EdgeError(f"cannot write {path}: it is a folder; name a file")
+    if not folder.is_dir():
+        raise S4EdgeError(f"cannot write {path}: the folder {folder} does not exist")
+    if not os.access(folder, os.W_OK):
+        raise S4EdgeError(f"cannot write {path}: no permission to write in {folder}")

@@ -1,0 +1,1 @@
+"""The one form of model: configuration, layers, file format."""

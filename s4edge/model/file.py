@@ -1,0 +1,125 @@
+"""The `.safetensors` file of a model: tensors by name, configuration and history as JSON metadata.
+
+Loading runs no code from the file.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+import s4edge
+from s4edge.errors import S4EdgeError
+from s4edge.files import replacing
+from s4edge.model.configuration import ModelConfig
+from s4edge.model.sequence_model import Provenance, SequenceModel
+
+FORMAT = 1
+_KEY = "s4edge"
+
+
+def save_model(model: SequenceModel, path: str | Path) -> None:
+    """Write a model to ``path``, replacing the file as a whole.
+
+    Raises:
+        S4EdgeError: the file cannot be written.
+    """
+    provenance = model.provenance
+    description = {
+        "format": FORMAT,
+        "version": s4edge.__version__,
+        "config": model.config.to_json(),
+        "source": provenance.source,
+        "upstream": {
+            "format": provenance.format,
+            "inferred": provenance.inferred,
+            "assumed": provenance.assumed,
+            "given": provenance.given,
+        },
+        "history": provenance.history,
+    }
+    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    with replacing(Path(path)) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={_KEY: json.dumps(description)})
+        except (SafetensorError, OSError) as error:
+            raise S4EdgeError(f"cannot write {path}: {error}") from error
+
+
+def read_description(path: str | Path) -> dict[str, Any] | None:
+    """The JSON description of a file, or None if s4edge did not write it or it cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+        return json.loads(text) if text is not None else None
+    except (SafetensorError, OSError, ValueError):
+        return None
+
+
+def load_model(path: str | Path) -> SequenceModel:
+    """Read a model that `save_model` wrote.
+
+    Raises:
+        S4EdgeError: the file is damaged, of a newer format, or holds tensors that do not fit its
+            configuration.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        description = json.loads(text) if text is not None else None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise S4EdgeError(
+            f"{path} is no readable safetensors file ({error}); it is damaged or incomplete: "
+            "write it again"
+        ) from error
+    if not isinstance(description, dict):
+        raise S4EdgeError(f"{path} was not written by s4edge: it has no 's4edge' metadata")
+    if description.get("format") != FORMAT:
+        raise S4EdgeError(
+            f"{path} has format {description.get('format')}, this version of s4edge reads "
+            f"{FORMAT}: upgrade s4edge"
+        )
+    try:
+        config = ModelConfig.from_json(description["config"])
+        upstream = description["upstream"]
+        provenance = Provenance(
+            source=description["source"],
+            format=upstream["format"],
+            inferred=upstream["inferred"],
+            assumed=upstream["assumed"],
+            given=upstream["given"],
+            history=description["history"],
+        )
+    except (KeyError, TypeError) as error:
+        raise S4EdgeError(f"{path} lacks {error} in its description; it is damaged") from error
+    except S4EdgeError as error:
+        raise S4EdgeError(f"{path}: {error}") from error
+    model = SequenceModel(config, provenance)
+    _check_tensors(path, model, tensors)
+    if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
+        model = model.double()
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def _check_tensors(path: Path, model: SequenceModel, tensors: dict[str, torch.Tensor]) -> None:
+    expected = model.state_dict()
+    for name in expected.keys() - tensors.keys():
+        raise S4EdgeError(f"{path} lacks the tensor {name}; it is damaged")
+    for name in tensors.keys() - expected.keys():
+        raise S4EdgeError(f"{path} has a tensor {name} that its configuration does not name")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise S4EdgeError(
+                f"{path}: the tensor {name} has shape {tuple(tensor.shape)}, "
+                f"its configuration says {tuple(expected[name].shape)}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise S4EdgeError(f"{path}: the tensor {name} holds NaN or infinite values")

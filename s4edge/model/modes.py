@@ -1,0 +1,149 @@
+"""Modes of diagonal systems, in double precision: what readers give and reductors take.
+
+A channel's kernel is ``K[k] = Re sum_n w_n a_n**k`` (output ``y_t = sum_k K[k] u_{t-k} + D u_t``).
+Poles are kept as their logarithms, so that a slow pole keeps the relative accuracy of its distance
+from the unit circle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+
+def expm1(z: Any) -> Any:
+    """``exp(z) - 1`` for complex ``z``, accurate for small ``|z|`` (numpy's own is not)."""
+    z = np.asarray(z, dtype=np.complex128)
+    x, y = z.real, z.imag
+    half_sine = np.sin(y / 2)
+    return np.expm1(x) * np.cos(y) - 2 * half_sine * half_sine + 1j * np.exp(x) * np.sin(y)
+
+
+def log1p(z: Any) -> Any:
+    """``log(1 + z)`` for complex ``z``, principal value, accurate for small ``|z|``."""
+    z = np.asarray(z, dtype=np.complex128)
+    x, y = z.real, z.imag
+    # |1 + z|^2 - 1 = x (2 + x) + y^2; near |1 + z| = 0 the plain form is the accurate one.
+    excess = x * (2 + x) + y * y
+    with np.errstate(divide="ignore"):
+        modulus = np.where(
+            np.abs(excess) < 0.5, 0.5 * np.log1p(np.maximum(excess, -1)), np.log(np.abs(1 + z))
+        )
+    return modulus + 1j * np.arctan2(y, 1 + x)
+
+
+@dataclass(frozen=True)
+class Modes:
+    """The modes of ``channels`` single-input single-output systems.
+
+    A mode with a non-real pole stands for itself and its conjugate (a conjugate pair, two real
+    states); a mode whose pole is exactly real costs one real state and has a real weight.
+
+    Attributes:
+        log_pole: (modes,) ``log a``, imaginary part in (-pi, pi].
+        weight: (modes,) ``w``.
+        channel: (modes,) the channel of each mode, ascending.
+        channels: number of channels; a channel may have no mode.
+    """
+
+    log_pole: Complex
+    weight: Complex
+    channel: Int
+    channels: int
+
+    @staticmethod
+    def make(log_pole: Any, weight: Any, channel: Any, channels: int) -> Modes:
+        """Sort by channel, wrap angles, and drop the imaginary weight of exactly real poles."""
+        log_pole = np.asarray(log_pole, dtype=np.complex128).reshape(-1)
+        weight = np.asarray(weight, dtype=np.complex128).reshape(-1)
+        channel = np.asarray(channel, dtype=np.int64).reshape(-1)
+        order = np.argsort(channel, kind="stable")
+        angle = np.remainder(log_pole.imag + np.pi, 2 * np.pi) - np.pi
+        angle = np.where(angle == -np.pi, np.pi, angle)
+        # Wrapping must not cost an angle that needed none its last bits.
+        angle = np.where(np.abs(log_pole.imag) < np.pi, log_pole.imag, angle)
+        real = (angle == 0) | (angle == np.pi)
+        weight = np.where(real, weight.real, weight)
+        return Modes(
+            (log_pole.real + 1j * angle)[order], weight[order], channel[order], int(channels)
+        )
+
+    @staticmethod
+    def from_rows(log_pole: Any, weight: Any) -> Modes:
+        """Modes of equally many per channel, both arguments (channels, modes)."""
+        log_pole = np.asarray(log_pole, dtype=np.complex128)
+        channels, per_channel = log_pole.shape
+        return Modes.make(log_pole, weight, np.repeat(np.arange(channels), per_channel), channels)
+
+    @staticmethod
+    def concatenate(parts: list[Modes]) -> Modes:
+        """All modes of several sets over the same channels."""
+        return Modes.make(
+            np.concatenate([p.log_pole for p in parts]),
+            np.concatenate([p.weight for p in parts]),
+            np.concatenate([p.channel for p in parts]),
+            parts[0].channels,
+        )
+
+    @property
+    def is_real(self) -> NDArray[np.bool_]:
+        """(modes,) whether the pole is exactly real."""
+        return (self.log_pole.imag == 0) | (self.log_pole.imag == np.pi)
+
+    @property
+    def is_stable(self) -> NDArray[np.bool_]:
+        """(modes,) whether ``|a| < 1``."""
+        return self.log_pole.real < 0
+
+    @property
+    def pole(self) -> Complex:
+        """(modes,) ``a``; exactly real where ``is_real``."""
+        pole = np.exp(self.log_pole)
+        return np.where(self.is_real, pole.real, pole)
+
+    @property
+    def real_states(self) -> Int:
+        """(channels,) real states of each channel's recurrence: 2 for a pair, 1 for a real pole."""
+        cost = np.where(self.is_real, 1, 2)
+        return np.bincount(self.channel, weights=cost, minlength=self.channels).astype(np.int64)
+
+    def select(self, mask: NDArray[np.bool_]) -> Modes:
+        """The modes where ``mask`` (modes,) is true, over the same channels."""
+        return Modes(self.log_pole[mask], self.weight[mask], self.channel[mask], self.channels)
+
+    def of_channels(self, channels: Int) -> Modes:
+        """The modes of some channels (ascending indices), renumbered from 0."""
+        keep = np.isin(self.channel, channels)
+        part = self.select(keep)
+        return Modes(
+            part.log_pole, part.weight, np.searchsorted(channels, part.channel), len(channels)
+        )
+
+    def kernel(self, length: int) -> Float:
+        """(channels, length) the kernels, summed mode by mode (slow; for tests and plots)."""
+        out = np.zeros((self.channels, length))
+        steps = np.arange(length)
+        for log_pole, weight, channel in zip(self.log_pole, self.weight, self.channel, strict=True):
+            out[channel] += (weight * np.exp(log_pole * steps)).real
+        return out
+
+    def padded(self) -> tuple[Complex, Complex]:
+        """``log_pole`` and ``weight`` as (channels, most modes of any channel) arrays.
+
+        Channels with fewer modes are filled with modes of weight 0 and pole ``exp(-1)``.
+        """
+        counts = np.bincount(self.channel, minlength=self.channels)
+        width = int(counts.max(initial=0))
+        slot = np.arange(len(self.channel)) - np.repeat(np.cumsum(counts) - counts, counts)
+        log_pole = np.full((self.channels, width), -1.0, dtype=np.complex128)
+        weight = np.zeros((self.channels, width), dtype=np.complex128)
+        log_pole[self.channel, slot] = self.log_pole
+        weight[self.channel, slot] = self.weight
+        return log_pole, weight

@@ -1,0 +1,256 @@
+"""The diagonal systems of one layer as a torch module: a convolution and a recurrence.
+
+Parameters say where a pole is so that it cannot leave the unit disk:
+``|a| = exp(-exp(log_decay))``. They may be float32; kernels and coefficients are formed from them
+in float64, so that both ways of running see the same poles.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from s4edge.errors import S4EdgeError
+from s4edge.model.configuration import SystemsConfig
+from s4edge.model.modes import Modes
+
+# exp(-exp(5)) is below the smallest double that matters: a pole at zero for every purpose.
+_LARGEST_LOG_DECAY = 5.0
+
+
+def _channel_of(counts: tuple[int, ...]) -> Tensor:
+    return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+
+
+class Coefficients(NamedTuple):
+    """``a - 1`` of each pole: real and imaginary part of pairs, (P,) each; of real poles, (R,)."""
+
+    pull: Tensor
+    swing: Tensor
+    real_pull: Tensor
+
+
+class DiagonalSystems(nn.Module):
+    """H single-input single-output diagonal systems with possibly different numbers of modes.
+
+    Each kind of mode is stored for all channels end to end, channel by channel:
+    conjugate pairs (P of them), real poles (R), growing modes (G).
+
+    Args:
+        config: the counts of modes per channel.
+        length: the kernel length that growing modes are given for, if there are any.
+    """
+
+    if TYPE_CHECKING:
+        real_sign: Tensor
+        pair_channel: Tensor
+        real_channel: Tensor
+        growing_channel: Tensor
+
+    def __init__(self, config: SystemsConfig, length: int | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.length = length
+        pairs, reals, growing = sum(config.pairs), sum(config.reals), sum(config.growing)
+        self.pair_log_decay = nn.Parameter(torch.zeros(pairs))
+        self.pair_angle = nn.Parameter(torch.zeros(pairs))
+        self.pair_weight = nn.Parameter(torch.zeros(pairs, 2))
+        self.real_log_decay = nn.Parameter(torch.zeros(reals))
+        self.real_weight = nn.Parameter(torch.zeros(reals))
+        self.register_buffer("real_sign", torch.ones(reals))
+        # A growing mode is stored from the kernel's end backwards, where it decays:
+        # Re(weight * exp(log_pole * (k - (length - 1)))).
+        self.growing_log_rate = nn.Parameter(torch.zeros(growing))
+        self.growing_angle = nn.Parameter(torch.zeros(growing))
+        self.growing_weight = nn.Parameter(torch.zeros(growing, 2))
+        self.D = nn.Parameter(torch.zeros(config.channels))
+        self.register_buffer("pair_channel", _channel_of(config.pairs), persistent=False)
+        self.register_buffer("real_channel", _channel_of(config.reals), persistent=False)
+        self.register_buffer("growing_channel", _channel_of(config.growing), persistent=False)
+
+    # From and to modes
+
+    @staticmethod
+    def from_modes(
+        modes: Modes,
+        D: np.ndarray,
+        *,
+        kind: str,
+        state_size: float,
+        states_per_size: int,
+        length: int | None = None,
+    ) -> DiagonalSystems:
+        """Build the module from modes in double precision and the feed-through ``D`` (channels,).
+
+        Raises:
+            S4EdgeError: a mode is not stable and no ``length`` is given.
+        """
+        stable, real = modes.is_stable, modes.is_real
+        if not stable.all() and length is None:
+            worst = int(np.argmax(modes.log_pole.real))
+            raise S4EdgeError(
+                f"channel {modes.channel[worst]} has an unstable mode, "
+                f"|a| = {np.exp(modes.log_pole[worst].real):.6g}: "
+                "it has no recurrence that stays bounded and cannot be reduced"
+            )
+
+        def count(mask: np.ndarray) -> tuple[int, ...]:
+            return tuple(np.bincount(modes.channel[mask], minlength=modes.channels).tolist())
+
+        pairs, reals, growing = stable & ~real, stable & real, ~stable
+        systems = DiagonalSystems(
+            SystemsConfig(
+                kind, state_size, states_per_size, count(pairs), count(reals), count(growing)
+            ),
+            length,
+        ).double()
+        pole, weight = modes.log_pole, modes.weight
+        with np.errstate(divide="ignore"):
+            log_decay = np.minimum(np.log(np.maximum(-pole.real, 0)), _LARGEST_LOG_DECAY)
+        values = {
+            "pair_log_decay": log_decay[pairs],
+            "pair_angle": pole.imag[pairs],
+            "pair_weight": np.stack([weight.real[pairs], weight.imag[pairs]], axis=-1),
+            "real_log_decay": log_decay[reals],
+            "real_weight": weight.real[reals],
+            "real_sign": np.where(pole.imag[reals] == 0, 1.0, -1.0),
+            "D": np.asarray(D, dtype=np.float64),
+        }
+        if growing.any():
+            assert length is not None
+            at_end = weight[growing] * np.exp(pole[growing] * (length - 1))
+            values |= {
+                "growing_log_rate": pole.real[growing],
+                "growing_angle": pole.imag[growing],
+                "growing_weight": np.stack([at_end.real, at_end.imag], axis=-1),
+            }
+        with torch.no_grad():
+            for name, value in values.items():
+                getattr(systems, name).copy_(torch.from_numpy(np.ascontiguousarray(value)))
+        return systems.to(torch.get_default_dtype())
+
+    def modes(self) -> Modes:
+        """All modes in double precision (a growing mode with its weight at the kernel's start)."""
+        with torch.no_grad():
+            log_poles, weights, channels = self._all_modes()
+        return Modes.make(log_poles.numpy(), weights.numpy(), channels.numpy(), self.D.shape[0])
+
+    def _all_modes(self) -> tuple[Tensor, Tensor, Tensor]:
+        """``log a``, ``w`` (complex128) and the channel of every mode, in no order of channels."""
+        pair_rate = -self.pair_log_decay.double().exp()
+        real_rate = -self.real_log_decay.double().exp()
+        real_angle = math.pi * (self.real_sign < 0).double()
+        pair_weight, growing_weight = self.pair_weight.double(), self.growing_weight.double()
+        growing = torch.complex(self.growing_log_rate.double(), self.growing_angle.double())
+        at_start = torch.complex(growing_weight[:, 0], growing_weight[:, 1])
+        if self.length is not None:
+            at_start = at_start * torch.exp(-growing * (self.length - 1))
+        real_weight = self.real_weight.double()
+        return (
+            torch.cat(
+                [
+                    torch.complex(pair_rate, self.pair_angle.double()),
+                    torch.complex(real_rate, real_angle),
+                    growing,
+                ]
+            ),
+            torch.cat(
+                [
+                    torch.complex(pair_weight[:, 0], pair_weight[:, 1]),
+                    torch.complex(real_weight, torch.zeros_like(real_weight)),
+                    at_start,
+                ]
+            ),
+            torch.cat([self.pair_channel, self.real_channel, self.growing_channel]),
+        )
+
+    # As a convolution
+
+    def kernel(self, length: int) -> Tensor:
+        """(H, length) float64 kernels ``K[k] = Re sum_n w_n a_n**k``.
+
+        The powers are split, ``a**(i T + j) = (a**T)**i a**j``, so that the sum over modes is one
+        matrix product per channel and nothing of size modes x length is built.
+        """
+        log_pole, weight, channel = self._all_modes()
+        channels = self.D.shape[0]
+        order = torch.argsort(channel, stable=True)
+        counts = torch.bincount(channel, minlength=channels)
+        width = int(counts.max()) if len(channel) else 0
+        slot = torch.arange(len(channel), device=channel.device)
+        slot = slot - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+        where = channel[order] * width + slot
+        size = channels * width
+        padded_pole = log_pole.new_zeros(size).index_copy(0, where, log_pole[order])
+        padded_weight = weight.new_zeros(size).index_copy(0, where, weight[order])
+        padded_pole = padded_pole.view(channels, width, 1)
+        step = max(1, math.isqrt(length))
+        rows = -(-length // step)
+        device = log_pole.device
+        fine = torch.exp(padded_pole * torch.arange(step, device=device))
+        coarse = torch.exp(padded_pole * (step * torch.arange(rows, device=device)))
+        coarse = coarse * padded_weight.view(channels, width, 1)
+        product = coarse.real.mT @ fine.real - coarse.imag.mT @ fine.imag
+        return product.reshape(channels, rows * step)[:, :length]
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Run whole sequences: ``u`` (batch, length, H) to ``y`` of the same shape."""
+        length = u.shape[1]
+        kernel = self.kernel(length).to(u.dtype)
+        spectrum = torch.fft.rfft(u, n=2 * length, dim=1) * torch.fft.rfft(kernel, n=2 * length).T
+        return torch.fft.irfft(spectrum, n=2 * length, dim=1)[:, :length] + self.D * u
+
+    # As a recurrence
+
+    @property
+    def state_width(self) -> int:
+        """Floats of state per stream: two per pair, one per real pole."""
+        return 2 * self.pair_angle.shape[0] + self.real_weight.shape[0]
+
+    def coefficients(self) -> Coefficients:
+        """What the recurrence multiplies by, formed in float64, rounded to the parameters' dtype.
+
+        Raises:
+            S4EdgeError: the systems have growing modes.
+        """
+        if self.growing_channel.numel():
+            raise S4EdgeError(
+                "the kernel holds modes with |a| >= 1, which are only meaningful up to its "
+                f"length of {self.length} samples: there is no stable recurrence"
+            )
+        decay, angle = self.pair_log_decay.double().exp(), self.pair_angle.double()
+        half_sine = torch.sin(angle / 2)
+        real_decay = self.real_log_decay.double().exp()
+        dtype = self.D.dtype
+        return Coefficients(
+            pull=(torch.expm1(-decay) * torch.cos(angle) - 2 * half_sine**2).to(dtype),
+            swing=(torch.exp(-decay) * torch.sin(angle)).to(dtype),
+            real_pull=torch.where(
+                self.real_sign > 0, torch.expm1(-real_decay), -torch.exp(-real_decay) - 1
+            ).to(dtype),
+        )
+
+    def step(
+        self, u: Tensor, state: Tensor, coefficients: Coefficients | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """One sample: ``u`` (batch, H), ``state`` (batch, state_width) to ``y`` and next state.
+
+        The update is ``x + (a - 1) x + u``: the small ``a - 1`` of a slow pole is rounded
+        relatively, so that float32 does not shift the pole. Give `coefficients` where many steps
+        are taken. Raises as `coefficients` does.
+        """
+        c = self.coefficients() if coefficients is None else coefficients
+        pairs = self.pair_angle.shape[0]
+        re, im, real = state.split([pairs, pairs, state.shape[-1] - 2 * pairs], dim=-1)
+        next_re = re + (c.pull * re - c.swing * im) + u[:, self.pair_channel]
+        next_im = im + (c.pull * im + c.swing * re)
+        next_real = real + c.real_pull * real + u[:, self.real_channel]
+        y = self.D * u
+        contribution = self.pair_weight[:, 0] * next_re - self.pair_weight[:, 1] * next_im
+        y = y.index_add(1, self.pair_channel, contribution)
+        y = y.index_add(1, self.real_channel, self.real_weight * next_real)
+        return y, torch.cat([next_re, next_im, next_real], dim=-1)

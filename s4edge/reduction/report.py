@@ -1,0 +1,86 @@
+"""What a compression did, for people and programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from s4edge.model.sequence_model import SequenceModel
+
+
+def compression_answer(
+    before: SequenceModel, after: SequenceModel, path: Path, seconds: float
+) -> dict[str, Any]:
+    """The answer of ``s4edge compress --json``.
+
+    A layer's ``error`` and ``error_bound`` are the largest over its channels; the measured
+    H-infinity error and the bound of each channel stand beside them.
+    """
+    entry = after.provenance.history[-1]
+    layers = []
+    for layer in entry["layers"]:
+        bounds = [value for value in layer["channel_error_bound"] if value is not None]
+        layers.append(
+            {
+                **layer,
+                "error": max(layer["channel_error"]),
+                "error_bound": max(bounds) if bounds else None,
+            }
+        )
+    return {
+        "output": str(path),
+        "method": entry["method"],
+        "state_size": {"before": _state_size(before), "after": _state_size(after)},
+        "real_states": {"before": before.config.real_states, "after": after.config.real_states},
+        "parameters": {"before": before.parameter_count(), "after": after.parameter_count()},
+        "bytes": path.stat().st_size,
+        "seconds": seconds,
+        "layers": layers,
+    }
+
+
+def _state_size(model: SequenceModel) -> float:
+    """The average over layers; a whole number as an int."""
+    sizes = [block.systems.config.state_size for block in model.blocks]
+    average = sum(sizes) / len(sizes)
+    return int(average) if average == int(average) else average
+
+
+def compression_table(answer: dict[str, Any], verbose: bool = False) -> Table:
+    """`compression_answer`'s answer as a table of layers; with ``verbose`` of channels too."""
+    sizes, states, counts = answer["state_size"], answer["real_states"], answer["parameters"]
+    table = Table(
+        title=f"State size {sizes['before']:g} -> {sizes['after']:g} ({answer['method']})",
+        caption=(
+            f"{states['before']:,} -> {states['after']:,} real states, {counts['before']:,} -> "
+            f"{counts['after']:,} parameters, {answer['seconds']:.1f} s\n"
+            f"Wrote {answer['output']} ({answer['bytes'] / 1000:,.0f} kB). "
+            "Next: s4edge export --onnx"
+        ),
+        caption_justify="left",
+    )
+    table.add_column("layer")
+    table.add_column("real states", justify="right")
+    table.add_column("H-infinity error\nmedian channel", justify="right")
+    table.add_column("worst channel", justify="right")
+    table.add_column("bound", justify="right")
+    for layer in answer["layers"]:
+        ordered = sorted(layer["channel_error"])
+        table.add_row(
+            layer["name"],
+            f"{layer['real_states_before']:,} -> {layer['real_states_after']:,}",
+            f"{ordered[len(ordered) // 2]:.3g}",
+            f"{layer['error']:.3g}",
+            _bound(layer["error_bound"]),
+        )
+        if verbose:
+            for channel, error in enumerate(layer["channel_error"]):
+                bound = layer["channel_error_bound"][channel]
+                table.add_row(f"  channel {channel}", "", "", f"{error:.3g}", _bound(bound))
+    return table
+
+
+def _bound(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3g}"

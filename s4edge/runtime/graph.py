@@ -1,0 +1,246 @@
+"""Step graphs on disk: what they say about themselves, and opening them in onnxruntime."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from s4edge.errors import S4EdgeError
+
+METADATA_KEY = "s4edge"
+KNOWN_FORMAT = 1
+EXPORT_HINT = "s4edge export MODEL --onnx"
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphInfo:
+    """What an exported graph says about itself, and its file's size.
+
+    Attributes:
+        path: where the graph was read.
+        format: version of this description.
+        mode: ``"step"``: one sample per run.
+        samples_per_run: samples that one run consumes.
+        d_input: width of one input sample.
+        d_output: width of one output sample.
+        state_floats: width S of the packed state (batch, S), in float32 numbers.
+        pooling: how the model pools over time.
+        length: None, or the only sequence length in samples for which the model is exact.
+        source: the model that the graph was exported from.
+        state_size: state size of that model's layers, None where they differ or have none.
+        version: the s4edge version that wrote the graph.
+        model_bytes: size of the graph's file.
+        extra: further keys of the description, unread.
+    """
+
+    path: Path
+    format: int
+    mode: str
+    samples_per_run: int
+    d_input: int
+    d_output: int
+    state_floats: int
+    pooling: str
+    length: int | None
+    source: str
+    state_size: float | None
+    version: str
+    model_bytes: int
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def state_bytes(self) -> int:
+        """Size in bytes of one stream's packed state."""
+        return 4 * self.state_floats
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """An opened step graph.
+
+    Attributes:
+        info: what the graph says about itself.
+        session: the graph loaded in onnxruntime, on the CPU.
+        batch: the batch size that the graph is fixed to, None if any will do.
+    """
+
+    info: GraphInfo
+    session: onnxruntime.InferenceSession
+    batch: int | None = None
+
+
+def read_info(path: Path | str) -> GraphInfo:
+    """Read what a graph says about itself. Raises S4EdgeError as `open_graph` does."""
+    return open_graph(path).info
+
+
+def open_graph(path: Path | str, threads: int = 1) -> Graph:
+    """Load a step graph on the CPU.
+
+    Args:
+        path: the ``.onnx`` file.
+        threads: threads that one run may use.
+
+    Raises:
+        S4EdgeError: no such file, no ONNX file, not written by s4edge or by a newer one, or its
+            inputs and outputs are not those that its description promises.
+    """
+    if threads < 1:
+        raise S4EdgeError(f"threads must be at least 1, not {threads}")
+    path = Path(path)
+    session = _load(path, threads)
+    info = _describe(path, session)
+    return Graph(info, session, _check_signature(info, session))
+
+
+def _load(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    if path.is_dir():
+        raise S4EdgeError(f"{path} is a folder; name an .onnx file in it")
+    try:
+        with open(path, "rb") as file:
+            empty = not file.read(1)
+    except FileNotFoundError as error:
+        raise S4EdgeError(f"{path} does not exist") from error
+    except OSError as error:
+        raise S4EdgeError(f"cannot read {path}: {error.strerror}") from error
+    if empty:
+        raise S4EdgeError(f"{path} is empty; export it again with: {EXPORT_HINT}")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3  # errors only: warnings would mix with what s4edge prints
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no base of their own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = reason.rpartition("failed:")[2]  # before it, the path once more
+        raise S4EdgeError(
+            f"onnxruntime {onnxruntime.__version__} cannot load {path} ({reason}); it is truncated "
+            f"or no ONNX file: export it again with: {EXPORT_HINT}"
+        ) from error
+
+
+def _describe(path: Path, session: onnxruntime.InferenceSession) -> GraphInfo:
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise S4EdgeError(
+            f"{path} was not written by s4edge, so what its inputs mean is unknown; "
+            f"export one with: {EXPORT_HINT}"
+        )
+    try:
+        description = json.loads(text)
+    except ValueError:
+        description = None
+    if not isinstance(description, dict):
+        raise _unreadable(path, "is not a JSON object")
+    # Before all else, since a newer format may have other keys.
+    written: Any = description.get("format")
+    if _is_int(written) and written > KNOWN_FORMAT:
+        raise S4EdgeError(
+            f"{path} has format {written}, newer than this s4edge knows ({KNOWN_FORMAT}); "
+            "upgrade it with: pip install --upgrade s4edge"
+        )
+    for key, (accepts, wanted) in _EXPECTED.items():
+        if key not in description:
+            raise _unreadable(path, f"lacks {key!r}")
+        if not accepts(description[key]):
+            raise _unreadable(path, f"has {key!r} = {description[key]!r}, not {wanted}")
+    known = {key: description.pop(key) for key in _EXPECTED}
+    if (known["mode"], known["samples_per_run"]) != ("step", 1):
+        raise S4EdgeError(
+            f"{path} is a graph of mode {known['mode']!r} with {known['samples_per_run']} samples "
+            f"per run, which this s4edge cannot stream; export a step graph with: {EXPORT_HINT}"
+        )
+    return GraphInfo(path=path, model_bytes=path.stat().st_size, extra=description, **known)
+
+
+def newest_graph(folder: Path) -> Path | None:
+    """Find the ``.onnx`` file in ``folder`` that s4edge wrote last.
+
+    Files that s4edge did not write, or that cannot be read, are passed over.
+
+    Returns:
+        The file, or None if there is none.
+    """
+    candidates = []
+    for path in Path(folder).glob("*.onnx"):
+        try:
+            candidates.append((path.stat().st_mtime_ns, path))
+        except OSError:  # gone since, or a dangling link
+            continue
+    for _, path in sorted(candidates, reverse=True):
+        with contextlib.suppress(S4EdgeError):
+            read_info(path)
+            return path
+    return None
+
+
+def _check_signature(info: GraphInfo, session: onnxruntime.InferenceSession) -> int | None:
+    """Compare inputs and outputs with the description; give the batch size if it is fixed."""
+    inputs = {"x": info.d_input, "state": info.state_floats}
+    outputs = {"y": info.d_output, "next_state": info.state_floats}
+    batches = set()
+    for kind, found, wanted in (
+        ("inputs", session.get_inputs(), inputs),
+        ("outputs", session.get_outputs(), outputs),
+    ):
+        as_described = {port.name for port in found} == set(wanted) and all(
+            port.type == "tensor(float)"
+            and len(port.shape) == 2
+            # A width that the graph leaves open is a name or None.
+            and (not _is_int(port.shape[1]) or port.shape[1] == wanted[port.name])
+            for port in found
+        )
+        if not as_described:
+            has = ", ".join(f"{port.name} {port.type}{port.shape}" for port in found)
+            needs = ", ".join(f"{name} (batch, {width})" for name, width in wanted.items())
+            raise S4EdgeError(
+                f"{info.path} is not the step graph that it is described as: its {kind} are "
+                f"{has or 'none'}, not {needs}; export it again with: {EXPORT_HINT}"
+            )
+        batches |= {port.shape[0] for port in found if _is_int(port.shape[0])}
+    if len(batches) > 1:
+        raise S4EdgeError(
+            f"{info.path} mixes batch sizes {sorted(batches)}; export it again with: {EXPORT_HINT}"
+        )
+    return batches.pop() if batches else None
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return _is_int(value) and value >= 1
+
+
+# What the description must hold: a test of the value, and the words for a value that fails it.
+_EXPECTED: dict[str, tuple[Any, str]] = {
+    "format": (_is_count, "a positive integer"),
+    "mode": (lambda value: isinstance(value, str), "a string"),
+    "samples_per_run": (_is_count, "a positive integer"),
+    "d_input": (_is_count, "a positive integer"),
+    "d_output": (_is_count, "a positive integer"),
+    "state_floats": (_is_count, "a positive integer"),
+    "pooling": (lambda value: isinstance(value, str), "a string"),
+    "length": (lambda value: value is None or _is_count(value), "a positive integer or null"),
+    "source": (lambda value: isinstance(value, str), "a string"),
+    "state_size": (
+        lambda value: value is None or _is_int(value) or isinstance(value, float),
+        "a number or null",
+    ),
+    "version": (lambda value: isinstance(value, str), "a string"),
+}
+
+
+def _unreadable(path: Path, what: str) -> S4EdgeError:
+    return S4EdgeError(
+        f"{path}: its s4edge description {what}; export it again with: {EXPORT_HINT}"
+    )

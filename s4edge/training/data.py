@@ -1,0 +1,126 @@
+"""Data for evaluation, calibration and training. Needs numpy only, so that a board can read it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4edge.errors import S4EdgeError
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Sequences with labels or targets.
+
+    Attributes:
+        x: (samples, length, d_input) float32.
+        y: (samples,) or (samples, length) integer labels, or targets as floats with a last axis of
+            d_output; None where the source has none.
+        lengths: (samples,) samples that count in each sequence, or None where all do.
+        source: where it came from, for messages.
+    """
+
+    x: NDArray[np.float32]
+    y: Array | None
+    lengths: NDArray[np.int64] | None
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def batches(self, size: int) -> Iterator[Data]:
+        """Consecutive parts of at most ``size`` sequences."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield Data(
+                self.x[part],
+                None if self.y is None else self.y[part],
+                None if self.lengths is None else self.lengths[part],
+                self.source,
+            )
+
+
+def load_data(source: str | Path) -> Data:
+    """Read an ``.npz`` file, or call ``package.module:callable`` for an iterable of batches.
+
+    The file holds ``x`` (samples, length, d_input), ``y`` and optionally ``lengths``; a batch is
+    ``(x, y)`` or ``(x, y, lengths)`` or a dictionary with these keys.
+
+    Raises:
+        S4EdgeError: it does not exist, cannot be read, or its arrays do not fit together.
+    """
+    source = str(source)
+    path = Path(source)
+    if ":" in source and not path.exists() and not source.endswith(".npz"):
+        return _from_callable(source)
+    if not path.exists():
+        raise S4EdgeError(f"the data {source} does not exist")
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in ("x", "y", "lengths") if name in content}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        raise S4EdgeError(
+            f"{source} is no readable .npz file ({' '.join(str(error).split())[:100]})"
+        ) from error
+    return check(arrays.get("x"), arrays.get("y"), arrays.get("lengths"), source)
+
+
+def _from_callable(source: str) -> Data:
+    module_name, _, name = source.partition(":")
+    # As `python -m` does: modules of the current folder can be named.
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        batches = getattr(importlib.import_module(module_name), name)()
+    except (ImportError, AttributeError) as error:
+        raise S4EdgeError(f"the data {source} cannot be found: {error}") from error
+    parts: list[list[Array | None]] = []
+    for batch in batches:
+        if isinstance(batch, dict):
+            batch = (batch.get("x"), batch.get("y"), batch.get("lengths"))
+        columns = [None if part is None else np.asarray(part) for part in batch]
+        parts.append([*columns, None, None][:3])
+    if not parts:
+        raise S4EdgeError(f"the data {source} gave no batch")
+    x, y, lengths = (
+        None if column[0] is None else np.concatenate(column) for column in zip(*parts, strict=True)
+    )
+    return check(x, y, lengths, source)
+
+
+def check(x: Array | None, y: Array | None, lengths: Array | None, source: str) -> Data:
+    """Put arrays into `Data`.
+
+    Raises:
+        S4EdgeError: they do not fit together, or ``x`` holds NaN or infinity.
+    """
+    if x is None:
+        raise S4EdgeError(f"{source} holds no array 'x'")
+    if x.ndim == 2 and np.issubdtype(x.dtype, np.integer):
+        raise S4EdgeError(
+            f"{source}: x holds integer tokens; models with an embedding cannot be read yet"
+        )
+    if x.ndim != 3 or 0 in x.shape:
+        raise S4EdgeError(f"{source}: x has shape {x.shape}, expected (samples, length, d_input)")
+    x = x.astype(np.float32, copy=False)
+    if not np.isfinite(x).all():
+        raise S4EdgeError(f"{source}: x holds NaN or infinite values")
+    for name, array in (("y", y), ("lengths", lengths)):
+        if array is not None and (array.ndim == 0 or len(array) != len(x)):
+            raise S4EdgeError(f"{source}: {name} has shape {array.shape} for {len(x)} samples in x")
+    if lengths is not None:
+        whole = np.issubdtype(lengths.dtype, np.integer) and lengths.ndim == 1
+        if not whole or lengths.min() < 1 or lengths.max() > x.shape[1]:
+            raise S4EdgeError(f"{source}: lengths must be whole numbers from 1 to {x.shape[1]}")
+        lengths = lengths.astype(np.int64)
+    return Data(x, y, lengths, source)
