@@ -31,8 +31,8 @@ def _claims(tensors: Tensors) -> bool:
 def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     facts.ignore(*_TRAINING_ONLY)
     where = f"{tensors.path}: {tensors.prefix.rstrip('.')}"
-    directions, _, count, _ = _four(tensors.shape("kernel.W"), where)
-    if tensors.shape("D")[0] != 1 or directions != 1:
+    directions, _, count, _ = tensors.shape("kernel.W", "channels", "d_model", "d_state", "2")
+    if tensors.shape("D", "channels", "d_model")[0] != 1 or directions != 1:
         raise S4EdgeError(
             f"{where} is a DSS layer with several channels or two directions, which s4edge cannot "
             "read yet; it reads channels=1, bidirectional=False"
@@ -56,10 +56,9 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
             why="DSS softmax kernels are normalized over the length of the sequences, "
             "which the file does not hold",
         )
-        if not isinstance(length, int) or isinstance(length, bool) or length < 1:
+        if not isinstance(length, int) or isinstance(length, bool) or not 1 <= length < 2**31:
             raise S4EdgeError(f"{where}: length must be a whole number of samples, got {length}")
-        epsilon = float(facts.get("epsilon", 1e-7))
-        weight = W * _softmax_gain(z, Lambda, length, epsilon)
+        weight = W * _softmax_gain(z, Lambda, length, facts.number("epsilon", 1e-7))
     linear, bias, final = _output(tensors, facts, d_model)
     activation = facts.get("activation", "gelu", allowed=tuple(ACTIVATION_NAMES))
     return Layer(
@@ -74,14 +73,6 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
         final_activation=final,
         length=length,
     )
-
-
-def _four(shape: tuple[int, ...], where: str) -> tuple[int, int, int, int]:
-    if len(shape) != 4:
-        raise S4EdgeError(
-            f"{where}: kernel.W has shape {shape}, expected (channels, d_model, d_state, 2)"
-        )
-    return shape[0], shape[1], shape[2], shape[3]
 
 
 def _lambda(tensors: Tensors, facts: Facts, count: int) -> tuple[Complex, str]:
@@ -130,7 +121,7 @@ def _output(
         prefix, final = "output_linear.", "identity"
     else:
         prefix = "output_linear.0."
-        if tensors.shape(prefix + "weight")[0] == 2 * d_model:
+        if tensors.shape(prefix + "weight", "rows", "d_model")[0] == 2 * d_model:
             final = facts.infer("postact", "glu")
         else:
             final = facts.get(

@@ -28,9 +28,15 @@ def claims(names: set[str]) -> bool:
 
 
 def flatten_sidecar(config: dict[str, Any]) -> dict[str, Any]:
-    """One level of facts from the constructor's arguments and those of its layers."""
+    """One level of facts from the constructor's arguments and those of its layers.
+
+    Raises:
+        S4EdgeError: ``layer_kwargs`` is no object.
+    """
     config = dict(config)
     layer_options = config.pop("layer_kwargs", None) or {}
+    if not isinstance(layer_options, dict):
+        raise S4EdgeError("the sidecar's layer_kwargs is no JSON object; mend or remove it")
     return {**config, **layer_options}
 
 
@@ -40,8 +46,8 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
     Raises:
         S4EdgeError: a tensor is missing, left over or wrong, or a fact is missing.
     """
-    d_model, d_input = _two(tensors, "encoder.weight")
-    d_output = _two(tensors, "decoder.weight")[0]
+    d_model, d_input = tensors.shape("encoder.weight", "d_model", "d_input")
+    d_output, _ = tensors.shape("decoder.weight", "d_output", "d_model")
     for key, value in (("d_input", d_input), ("d_output", d_output), ("d_model", d_model)):
         facts.infer(key, value)
     facts.ignore("dropout")
@@ -95,13 +101,6 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
         given=facts.given,
     )
     return model.eval()
-
-
-def _two(tensors: Tensors, name: str) -> tuple[int, int]:
-    shape = tensors.shape(name)
-    if len(shape) != 2:
-        raise S4EdgeError(f"{tensors.path}: {name} has shape {shape}, expected two axes")
-    return shape[0], shape[1]
 
 
 def _count_layers(tensors: Tensors) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,21 @@ class Facts:
                 + ", ".join(_word(v) for v in allowed)
             )
         return value
+
+    def number(self, key: str, default: float | None) -> Any:
+        """A fact that is a finite number from 0 up; None only if that is the ``default``.
+
+        Raises:
+            S4EdgeError: it is something else.
+        """
+        value = self.get(key, default)
+        if value is None and default is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
+            raise S4EdgeError(
+                f"{self.path}: {key}={_word(value)} cannot be read; it is a number from 0 up"
+            )
+        return float(value)
 
     def infer(self, key: str, value: Any) -> Any:
         """Note a fact that the tensors tell.
@@ -137,7 +153,7 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise S4EdgeError(f"the sidecar {sidecar} cannot be read: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise S4EdgeError(

@@ -43,7 +43,7 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     """``A = -f(A_real) - i g(A_imag)``, discretized by zero-order hold or bilinearly."""
     _refuse_other_modes(tensors, facts)
     facts.ignore(*_TRAINING_ONLY)
-    systems, half = tensors.shape("layer.kernel.A_real")
+    systems, half = tensors.shape("layer.kernel.A_real", "systems", "d_state / 2")
     facts.infer("d_state", 2 * half)
     if d_model % systems:
         raise S4EdgeError(
@@ -58,7 +58,7 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
         tensors.take("layer.kernel.A_imag", systems, half),
         facts.get("imag_transform", "none", allowed=_TRANSFORMS),
     )
-    steps = tensors.shape("layer.kernel.inv_dt")[-1]
+    steps = tensors.shape("layer.kernel.inv_dt", "d_model", "step sizes")[1]
     inv_dt = tensors.take("layer.kernel.inv_dt", d_model, half if steps != 1 else 1)
     if facts.get("dt_fast", False, allowed=(False, True)):
         inv_dt = np.sinh(inv_dt)
@@ -69,7 +69,7 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     # The n_ssm trained systems are tiled over the channels.
     A = np.tile(-real - 1j * imag, (d_model // systems, 1))
     B = np.tile(B, (d_model // systems, 1))
-    bandlimit = facts.get("bandlimit", None)
+    bandlimit = facts.number("bandlimit", None)
     if bandlimit is not None:
         C = C * (step * np.abs(A.imag) / (2 * np.pi) < bandlimit * 0.5)
     z = step * A
@@ -100,9 +100,10 @@ def _refuse_other_modes(tensors: Tensors, facts: Facts) -> None:
     mode = "DPLR (mode 'nplr')" if "layer.kernel.P" in tensors else None
     if "layer.kernel.A_imag" not in tensors:
         mode = "real (is_real)"
-    if mode is None and tensors.shape("layer.D")[0] != 1:
+    if mode is None and tensors.shape("layer.D", "channels", "d_model")[0] != 1:
         mode = "multi-channel (channels > 1)"
-    if mode is None and tensors.shape("layer.kernel.C")[0] != 1:
+    kernel_axes = ("directions", "d_model", "d_state / 2", "2")
+    if mode is None and tensors.shape("layer.kernel.C", *kernel_axes)[0] != 1:
         mode = "bidirectional"
     if mode is not None:
         raise S4EdgeError(
@@ -121,7 +122,7 @@ def _refuse_other_modes(tensors: Tensors, facts: Facts) -> None:
 def _output(
     tensors: Tensors, facts: Facts, d_model: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], FinalActivation]:
-    rows = tensors.shape("output_linear.0.weight")[0]
+    rows = tensors.shape("output_linear.0.weight", "rows", "d_model")[0]
     if rows == 2 * d_model:
         facts.infer("final_act", "glu")
         final: FinalActivation = "glu"

@@ -17,7 +17,7 @@ def _claims(tensors: Tensors) -> bool:
 def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     """Zero-order hold of ``A = -exp(log_A_real) + i A_imag``, B = 1, twice the real part."""
     facts.ignore("lr", "dropout", "dt_min", "dt_max", "transposed")
-    half = tensors.take("kernel.log_A_real", d_model, None).shape[1]
+    _, half = tensors.shape("kernel.log_A_real", "d_model", "d_state / 2")
     facts.infer("d_state", 2 * half)
     A = -np.exp(tensors.take("kernel.log_A_real", d_model, half)) + 1j * tensors.take(
         "kernel.A_imag", d_model, half

@@ -45,40 +45,51 @@ class Tensors:
         start = len(self.prefix)
         return [name[start:] for name in self._tensors if name.startswith(self.prefix)]
 
-    def shape(self, name: str) -> tuple[int, ...]:
+    def shape(self, name: str, *axes: str) -> tuple[int, ...]:
         """Shape of a tensor.
 
-        Raises:
-            S4EdgeError: it is not there.
-        """
-        return tuple(self._find(name).shape)
+        Args:
+            name: name below this view's prefix.
+            *axes: what its axes are, for messages; none if their number may vary.
 
-    def take(self, name: str, *shape: int | None) -> NDArray[np.float64]:
+        Raises:
+            S4EdgeError: it is not there, is empty or has another number of axes.
+        """
+        shape = tuple(self._find(name).shape)
+        if 0 in shape or (axes and len(shape) != len(axes)):
+            wanted = f"({', '.join(axes)})" if axes else "no empty axis"
+            raise S4EdgeError(
+                f"{self.path}: {self.prefix}{name} has shape {shape}, expected {wanted}"
+            )
+        return shape
+
+    def take(self, name: str, *shape: int) -> NDArray[np.float64]:
         """A tensor as float64.
 
         Args:
             name: name below this view's prefix.
-            *shape: the expected shape; None matches any size.
+            *shape: the expected shape.
 
         Raises:
-            S4EdgeError: it is missing, has another shape, is not real floating point, or holds
-                NaN or infinity.
+            S4EdgeError: it is missing, has another shape, is not real floating point or not dense,
+                or holds NaN or infinity.
         """
         tensor = self._find(name)
         self._taken.add(self.prefix + name)
-        fits = tensor.ndim == len(shape) and all(
-            want is None or want == have for want, have in zip(shape, tensor.shape, strict=True)
-        )
-        if not fits:
-            wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        if tuple(tensor.shape) != shape:
             raise S4EdgeError(
                 f"{self.path}: {self.prefix}{name} has shape {tuple(tensor.shape)}, "
-                f"expected ({wanted})"
+                f"expected {shape}"
             )
         if not tensor.is_floating_point():
             raise S4EdgeError(
                 f"{self.path}: {self.prefix}{name} is {str(tensor.dtype).removeprefix('torch.')}, "
                 "expected real floating point"
+            )
+        if tensor.layout is not torch.strided or tensor.is_meta:
+            raise S4EdgeError(
+                f"{self.path}: {self.prefix}{name} is a sparse tensor or one without values, "
+                "expected a dense one"
             )
         tensor = tensor.detach().to(torch.float64)
         if not torch.isfinite(tensor).all():
@@ -88,7 +99,7 @@ class Tensors:
             )
         return tensor.numpy()
 
-    def take_complex(self, name: str, *shape: int | None) -> NDArray[np.complex128]:
+    def take_complex(self, name: str, *shape: int) -> NDArray[np.complex128]:
         """A complex tensor stored as reals with a last axis of 2; ``shape`` without that axis."""
         parts = self.take(name, *shape, 2)
         return parts[..., 0] + 1j * parts[..., 1]

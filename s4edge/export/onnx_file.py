@@ -25,7 +25,9 @@ MODES: dict[str, Callable[[SequenceModel], onnx.ModelProto]] = {"step": step_gra
 
 # A graph further from its model than this, relative to the largest output, is not written.
 TOLERANCE = 1e-3
-_CHECK_BATCH, _CHECK_SAMPLES = 2, 256
+_CHECK_BATCH = 2
+# As long as the slowest pole remembers, within these.
+_FEWEST_SAMPLES, _MOST_SAMPLES = 256, 4096
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def _describe(graph: onnx.ModelProto, model: SequenceModel, mode: str, state_flo
 def _compare(model: SequenceModel, path: Path) -> tuple[float, float]:
     """Largest difference of the streamed graph to the model, and largest output, on white noise."""
     config = model.config
-    samples = config.length or _CHECK_SAMPLES
+    samples = config.length or _samples_to_check(model)
     x = np.random.default_rng(0).standard_normal((_CHECK_BATCH, samples, config.d_input))
     x = x.astype(np.float32)
     stream = Stream(open_graph(path), batch=_CHECK_BATCH)
@@ -138,3 +140,8 @@ def _compare(model: SequenceModel, path: Path) -> tuple[float, float]:
         expected = model.double().running(torch.from_numpy(x).double()).numpy()
     model.to(dtype)
     return float(np.abs(streamed - expected).max()), float(np.abs(expected).max())
+
+
+def _samples_to_check(model: SequenceModel) -> int:
+    slowest = max(block.systems.modes().log_pole.real.max(initial=-1) for block in model.blocks)
+    return int(np.clip(-3 / slowest, _FEWEST_SAMPLES, _MOST_SAMPLES))

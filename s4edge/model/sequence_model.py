@@ -45,7 +45,8 @@ class SequenceModel(nn.Module):
 
     The recurrence carries one packed state (batch, `state_width`): the states of the blocks'
     systems in order, then, with mean pooling, the running mean (d_model) and the number of samples
-    seen.
+    seen. It is float64 whatever the parameters are: this recurrence is what the graphs are checked
+    against.
     """
 
     # A ModuleList, which torch's types do not make generic.
@@ -81,10 +82,11 @@ class SequenceModel(nn.Module):
         features = self._features(x, lengths)
         if self.config.pooling == "mean":
             if lengths is None:
-                features = features.mean(dim=1)
+                features = features.double().mean(dim=1).to(x.dtype)
             else:
                 counted = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
-                features = (features * counted[..., None]).sum(dim=1) / lengths[:, None]
+                total = (features.double() * counted[..., None]).sum(dim=1)
+                features = (total / lengths[:, None]).to(x.dtype)
         return self._decode(features)
 
     def running(self, x: Tensor) -> Tensor:
@@ -129,8 +131,9 @@ class SequenceModel(nn.Module):
         return width + (self.config.d_model + 1 if self.config.pooling == "mean" else 0)
 
     def initial_state(self, batch: int = 1) -> Tensor:
-        """(batch, state_width) zeros."""
-        return self.blocks[0].systems.D.new_zeros(batch, self.state_width)
+        """(batch, state_width) float64 zeros."""
+        D = self.blocks[0].systems.D
+        return D.new_zeros(batch, self.state_width, dtype=torch.float64)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One sample: ``x`` (batch, d_input), ``state`` (batch, state_width).
@@ -170,8 +173,9 @@ class SequenceModel(nn.Module):
             new_states.append(block_state)
         if self.config.pooling == "mean":
             mean, seen = pooled[:, :-1], pooled[:, -1:] + 1
-            x = mean + (x - mean) / seen
-            new_states += [x, seen]
+            mean = mean + (x - mean) / seen
+            new_states += [mean, seen]
+            x = mean.to(x.dtype)
         return self._decode(x), torch.cat(new_states, dim=-1)
 
     def parameter_count(self) -> int:

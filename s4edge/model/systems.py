@@ -198,11 +198,16 @@ class DiagonalSystems(nn.Module):
         return product.reshape(channels, rows * step)[:, :length]
 
     def forward(self, u: Tensor) -> Tensor:
-        """Run whole sequences: ``u`` (batch, length, H) to ``y`` of the same shape."""
-        length = u.shape[1]
-        kernel = self.kernel(length).to(u.dtype)
-        spectrum = torch.fft.rfft(u, n=2 * length, dim=1) * torch.fft.rfft(kernel, n=2 * length).T
-        return torch.fft.irfft(spectrum, n=2 * length, dim=1)[:, :length] + self.D * u
+        """Run whole sequences: ``u`` (batch, length, H) to ``y`` of the same shape.
+
+        The transform is in float64: in float32 its rounding error is as large at a sequence's
+        quiet beginning as at its loudest sample, and a norm after it would show it.
+        """
+        size = 2 * u.shape[1]
+        kernel = torch.fft.rfft(self.kernel(u.shape[1]), n=size).T
+        spectrum = torch.fft.rfft(u.double(), n=size, dim=1) * kernel
+        y = torch.fft.irfft(spectrum, n=size, dim=1)[:, : u.shape[1]] + self.D.double() * u
+        return y.to(u.dtype)
 
     # As a recurrence
 
@@ -212,7 +217,7 @@ class DiagonalSystems(nn.Module):
         return 2 * self.pair_angle.shape[0] + self.real_weight.shape[0]
 
     def coefficients(self) -> Coefficients:
-        """What the recurrence multiplies by, formed in float64, rounded to the parameters' dtype.
+        """What the recurrence multiplies by, float64.
 
         Raises:
             S4EdgeError: the systems have growing modes.
@@ -225,13 +230,12 @@ class DiagonalSystems(nn.Module):
         decay, angle = self.pair_log_decay.double().exp(), self.pair_angle.double()
         half_sine = torch.sin(angle / 2)
         real_decay = self.real_log_decay.double().exp()
-        dtype = self.D.dtype
         return Coefficients(
-            pull=(torch.expm1(-decay) * torch.cos(angle) - 2 * half_sine**2).to(dtype),
-            swing=(torch.exp(-decay) * torch.sin(angle)).to(dtype),
+            pull=torch.expm1(-decay) * torch.cos(angle) - 2 * half_sine**2,
+            swing=torch.exp(-decay) * torch.sin(angle),
             real_pull=torch.where(
                 self.real_sign > 0, torch.expm1(-real_decay), -torch.exp(-real_decay) - 1
-            ).to(dtype),
+            ),
         )
 
     def step(
@@ -239,18 +243,19 @@ class DiagonalSystems(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """One sample: ``u`` (batch, H), ``state`` (batch, state_width) to ``y`` and next state.
 
-        The update is ``x + (a - 1) x + u``: the small ``a - 1`` of a slow pole is rounded
-        relatively, so that float32 does not shift the pole. Give `coefficients` where many steps
-        are taken. Raises as `coefficients` does.
+        The state is float64, since slow poles gather rounding errors over as many samples as they
+        remember; it is updated as ``x + (a - 1) x + u``. Give `coefficients` where many steps are
+        taken. Raises as `coefficients` does.
         """
         c = self.coefficients() if coefficients is None else coefficients
         pairs = self.pair_angle.shape[0]
+        sample = u.double()
         re, im, real = state.split([pairs, pairs, state.shape[-1] - 2 * pairs], dim=-1)
-        next_re = re + (c.pull * re - c.swing * im) + u[:, self.pair_channel]
+        next_re = re + (c.pull * re - c.swing * im) + sample[:, self.pair_channel]
         next_im = im + (c.pull * im + c.swing * re)
-        next_real = real + c.real_pull * real + u[:, self.real_channel]
-        y = self.D * u
-        contribution = self.pair_weight[:, 0] * next_re - self.pair_weight[:, 1] * next_im
-        y = y.index_add(1, self.pair_channel, contribution)
-        y = y.index_add(1, self.real_channel, self.real_weight * next_real)
-        return y, torch.cat([next_re, next_im, next_real], dim=-1)
+        next_real = real + c.real_pull * real + sample[:, self.real_channel]
+        weight = self.pair_weight.double()
+        y = self.D.double() * sample
+        y = y.index_add(1, self.pair_channel, weight[:, 0] * next_re - weight[:, 1] * next_im)
+        y = y.index_add(1, self.real_channel, self.real_weight.double() * next_real)
+        return y.to(u.dtype), torch.cat([next_re, next_im, next_real], dim=-1)

@@ -13,7 +13,7 @@ from s4edge.training.data import Data
 from s4edge.training.metrics import Score, score
 
 # Floats of one activation that a batch may take: bounds the memory.
-_BATCH_FLOATS = 8_000_000
+_BATCH_FLOATS = 4_000_000
 
 
 def predict(

@@ -1,0 +1,42 @@
+"""Fixtures for all tests, and the --slow option."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run tests that take minutes, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    skip = pytest.mark.skip(reason="slow: run with --slow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
+
+
+def shared_folder() -> Path:
+    """Where checkpoints written by upstream code and real data are, if they are there."""
+    return Path(os.environ.get("S4EDGE_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    folder = shared_folder()
+    if not (folder / "checkpoints").is_dir():
+        pytest.skip(f"no upstream checkpoints in {folder} (set S4EDGE_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits() -> Path:
+    """The shipped example's folder."""
+    return ROOT / "examples" / "digits"
