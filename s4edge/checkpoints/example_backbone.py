@@ -56,9 +56,12 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
     placement: NormPlacement = (
         "pre" if facts.get("prenorm", False, allowed=(False, True)) else "post"
     )
-    layers = [
-        reader.read(tensors.under(f"s4_layers.{index}."), facts, d_model) for index in range(count)
-    ]
+    # What overflows is refused when the systems are built.
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        layers = [
+            reader.read(tensors.under(f"s4_layers.{index}."), facts, d_model)
+            for index in range(count)
+        ]
     systems = [_systems(tensors, index, layer) for index, layer in enumerate(layers)]
     lengths = {layer.length for layer in layers}
     config = ModelConfig(

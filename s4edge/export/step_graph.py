@@ -178,3 +178,46 @@ def _decay(g: GraphBuilder, slots: Slots, states: str) -> str:
         g.add("Mul", crossed, g.constant(slots.q.reshape(-1), "q")),
     )
     return g.add("Add", states, change)
+
+
+def _outputs(g: GraphBuilder, slots: Slots, decayed: str) -> str:
+    """(batch, channels): what the decayed states add to each channel's output."""
+    weighted = g.add("Mul", decayed, g.constant(slots.c.reshape(-1), "c"))
+    per_channel = slots.per_channel
+    if per_channel is None:
+        # Channels differ: gather each one's slots, filling up with a zero appended at the end.
+        count = len(slots.channel)
+        counts = np.bincount(slots.channel, minlength=slots.channels)
+        per_channel = int(counts.max())
+        index = np.full((2, slots.channels, per_channel), 2 * count)
+        position = np.arange(count) - np.repeat(np.cumsum(counts) - counts, counts)
+        for half in range(2):
+            index[half, slots.channel, position] = half * count + np.arange(count)
+        padded = g.add("Pad", weighted, g.constant([0, 0, 0, 1], "pads"))
+        weighted = g.add("Gather", padded, g.constant(index.reshape(-1), "index"), axis=1)
+    shape = g.constant([0, 2, slots.channels, per_channel], "shape")
+    by_channel = g.add("Reshape", weighted, shape)
+    return g.add("ReduceSum", by_channel, g.constant([1, 3], "axes"), keepdims=0)
+
+
+def _new_states(g: GraphBuilder, slots: Slots, decayed: str, inputs: list[str]) -> str:
+    """(batch, 2 slots): ``A x + B u``."""
+    u = g.concat(inputs) if len(inputs) > 1 else inputs[0]
+    per_channel = slots.per_channel
+    if per_channel is None:
+        spread = g.add("Gather", u, g.constant(np.tile(slots.channel, 2), "channel"), axis=1)
+        entering = g.add("Mul", spread, g.constant(slots.b.reshape(-1), "b"))
+    else:
+        column = g.add("Reshape", u, g.constant([0, 1, slots.channels, 1], "shape"))
+        b = g.constant(slots.b.reshape(2, slots.channels, per_channel), "b")
+        flat = g.constant([0, 2 * len(slots.channel)], "shape")
+        entering = g.add("Reshape", g.add("Mul", column, b), flat)
+    return g.add("Add", decayed, entering)
+
+
+def _weights(module: nn.Module) -> tuple[Float, Float]:
+    return _numpy(module.get_parameter("weight")), _numpy(module.get_parameter("bias"))
+
+
+def _numpy(tensor: Tensor) -> Float:
+    return np.asarray(tensor.detach().double().numpy())

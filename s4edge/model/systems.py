@@ -87,7 +87,7 @@ class DiagonalSystems(nn.Module):
         """Build the module from modes in double precision and the feed-through ``D`` (channels,).
 
         Raises:
-            S4EdgeError: a mode is not stable and no ``length`` is given.
+            S4EdgeError: a mode is not stable and no ``length`` is given, or a number overflows.
         """
         stable, real = modes.is_stable, modes.is_real
         if not stable.all() and length is None:
@@ -122,7 +122,8 @@ class DiagonalSystems(nn.Module):
         }
         if growing.any():
             assert length is not None
-            at_end = weight[growing] * np.exp(pole[growing] * (length - 1))
+            with np.errstate(over="ignore", invalid="ignore"):
+                at_end = weight[growing] * np.exp(pole[growing] * (length - 1))
             values |= {
                 "growing_log_rate": pole.real[growing],
                 "growing_angle": pole.imag[growing],
@@ -131,7 +132,10 @@ class DiagonalSystems(nn.Module):
         with torch.no_grad():
             for name, value in values.items():
                 getattr(systems, name).copy_(torch.from_numpy(np.ascontiguousarray(value)))
-        return systems.to(torch.get_default_dtype())
+        systems = systems.to(torch.get_default_dtype())
+        if not all(torch.isfinite(tensor).all() for tensor in systems.state_dict().values()):
+            raise S4EdgeError("poles or weights are out of the range of floating point numbers")
+        return systems
 
     def modes(self) -> Modes:
         """All modes in double precision (a growing mode with its weight at the kernel's start)."""

@@ -77,7 +77,7 @@ def _compress_block(block: Block, state: int, method: Method) -> dict[str, Any]:
     before = block.systems
     modes = before.modes()
     stable, growing = modes.select(modes.is_stable), modes.select(~modes.is_stable)
-    orders = _orders(block.config.name, before, growing, state)
+    orders = _orders(block.config.name, before, stable, state)
     reduced, bound = _reduce(stable, orders, method)
     after = DiagonalSystems.from_modes(
         Modes.concatenate([reduced, growing]),
@@ -90,6 +90,7 @@ def _compress_block(block: Block, state: int, method: Method) -> dict[str, Any]:
     error = np.zeros(modes.channels)
     changed = np.flatnonzero(stable.real_states > orders)
     if len(changed):
+        _keep_to_the_bit(before, after, stable.real_states <= orders)
         # What counts is what is stored: rounding to the parameters' dtype adds to the bound.
         kept = after.modes()
         kept = kept.select(kept.is_stable).of_channels(changed)
@@ -108,13 +109,31 @@ def _compress_block(block: Block, state: int, method: Method) -> dict[str, Any]:
     }
 
 
-def _orders(name: str, systems: DiagonalSystems, growing: Modes, state: int) -> Int:
+def _keep_to_the_bit(before: DiagonalSystems, after: DiagonalSystems, kept: BoolArray) -> None:
+    """Copy the parameters of growing modes and of the channels ``kept``, (channels,).
+
+    Through `Modes` they would have been rounded once more.
+    """
+    channels = torch.from_numpy(kept)
+    everyone = torch.ones_like(channels)
+    target, source = dict(after.named_parameters()), dict(before.named_parameters())
+    with torch.no_grad():
+        for kind, chosen in (("pair", channels), ("real", channels), ("growing", everyone)):
+            into = chosen[getattr(after, f"{kind}_channel")]
+            out_of = chosen[getattr(before, f"{kind}_channel")]
+            for name in target:
+                if name.startswith(f"{kind}_"):
+                    target[name][into] = source[name][out_of]
+
+
+def _orders(name: str, systems: DiagonalSystems, stable: Modes, state: int) -> Int:
     """(channels,) real states that the stable modes of each channel may keep."""
     needed = 2 * np.asarray(systems.config.growing)
+    least_of_each = needed + (stable.real_states > 0)
     allowed = state * systems.config.states_per_size
-    if (needed >= allowed).any():
+    if (least_of_each > allowed).any():
         most = int(needed.max()) // 2
-        least = 2 * most // systems.config.states_per_size + 1
+        least = -(-int(least_of_each.max()) // systems.config.states_per_size)
         raise S4EdgeError(
             f"{name}: {most} modes of a channel grow (|a| >= 1, meaningful up to the kernel's "
             f"length of {systems.length} samples only); they have no infinite-horizon Gramian, "

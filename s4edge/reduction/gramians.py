@@ -50,8 +50,8 @@ def cauchy_factor(log_pole: Complex, generator: Complex) -> tuple[Complex, Int]:
         pivots[:, column] = k
         pivot_g, pivot_decay = g[everyone, k], decay[everyone, k]
         # L_ik = g_i conj(g_k) / (1 - a_i conj(a_k)) / sqrt(|g_k|^2 / (1 - |a_k|^2))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            phase = np.where(pivot_g == 0, 0, pivot_g.conj() / np.abs(pivot_g))
+        # Not conj(g) / |g|, which overflows where fast poles leave a subnormal g.
+        phase = np.where(pivot_g == 0, 0, np.exp(-1j * np.angle(pivot_g)))
         scale = phase * np.sqrt(pivot_decay)
         to_pivot = denominator[everyone, :, k]
         factor[everyone, :, column] = g * scale[:, None] / to_pivot

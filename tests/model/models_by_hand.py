@@ -41,6 +41,9 @@ def random_model(seed: int = 0, *, d_model: int = 6, **changes: object) -> Seque
     layers = []
     for _ in range(2):
         modes = random_modes(rng, d_model)
+        # As a zero-order hold does: slow modes take in little of each sample.
+        weight = modes.weight * -np.expm1(modes.log_pole.real)
+        modes = dataclasses.replace(modes, weight=weight)
         D = rng.standard_normal(d_model)
         layers.append(
             DiagonalSystems.from_modes(modes, D, kind="random", state_size=13, states_per_size=1)
