@@ -21,7 +21,13 @@ ELEMENTWISE: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def activate(name: str, x: Tensor) -> Tensor:
-    """Apply an activation over the last axis ("glu" halves it)."""
-    if name == "glu":
-        return F.glu(x, dim=-1)
+    """Apply an activation over the last axis (those of the "glu" family halve it)."""
+    if name.startswith("glu"):
+        value, gate = x.chunk(2, dim=-1)
+        return value * ELEMENTWISE[name.removeprefix("glu").lstrip("-") or "sigmoid"](gate)
     return ELEMENTWISE[name](x)
+
+
+def output_width(name: str, width: int) -> int:
+    """Channels that leave an activation of ``width`` channels."""
+    return width // 2 if name.startswith("glu") else width

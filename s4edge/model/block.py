@@ -2,45 +2,107 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-from s4edge.model.activations import activate
-from s4edge.model.configuration import BlockConfig
+from s4edge.model.activations import activate, output_width
+from s4edge.model.configuration import BlockConfig, GateConfig
+from s4edge.model.norms import make_norm
 from s4edge.model.systems import Coefficients, DiagonalSystems
 
 
-class Block(nn.Module):
-    """See `BlockConfig` for what it computes. Shapes are (..., d_model) in and out."""
+class Gate(nn.Module):
+    """See `s4edge.model.configuration.GateConfig` for what it computes."""
 
-    def __init__(self, config: BlockConfig, d_model: int, length: int | None = None) -> None:
+    def __init__(self, features: int, channels: int, config: GateConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.input = nn.Linear(features, config.width)
+        glu = config.output_activation.startswith("glu")
+        self.output = nn.Linear(channels, (2 if glu else 1) * config.width)
+
+    def forward(self, u: Tensor, y: Tensor) -> Tensor:
+        """``u`` (..., features), ``y`` (..., channels) to (..., width)."""
+        config = self.config
+        branch = activate(config.activation, self.input(u))
+        return activate(config.output_activation, self.output(y)) * branch
+
+
+class Block(nn.Module):
+    """See `BlockConfig` for what it computes.
+
+    Args:
+        config: of it.
+        width: features that enter.
+        d_output: features that leave.
+        length: see `s4edge.model.configuration.ModelConfig.length`.
+    """
+
+    def __init__(
+        self, config: BlockConfig, width: int, d_output: int, length: int | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self.systems = DiagonalSystems(config.systems, length)
-        self.norm = (
-            nn.LayerNorm(d_model, eps=config.norm_epsilon)
-            if config.norm == "layer"
-            else nn.Identity()
+        self.backward_systems = (
+            None if config.backward is None else DiagonalSystems(config.backward, length)
         )
-        width = 2 * d_model if config.final_activation == "glu" else d_model
-        self.mixing = nn.Linear(d_model, width) if config.mixing == "linear" else nn.Identity()
+        channels = config.systems.channels // (1 if config.hyper is None else 2)
+        channels = output_width(config.activation, channels)
+        self.gate = None
+        if config.gate is not None:
+            self.gate = Gate(width, channels, config.gate)
+            channels = config.gate.width
+        self.mixing: nn.Module = nn.Identity()
+        if config.mixing == "linear":
+            glu = config.final_activation.startswith("glu")
+            rows = config.mixing_width or (2 * d_output if glu else d_output)
+            self.mixing, channels = nn.Linear(channels, rows), rows
+        channels = output_width(config.final_activation, channels)
+        self.projection: nn.Module = nn.Identity()
+        if config.projection == "linear":
+            self.projection = nn.Linear(channels, d_output)
+        features = width if config.norm_placement == "pre" else d_output
+        self.norm = make_norm(config.norm, features, config.norm_epsilon)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Whole sequences, (batch, length, d_model)."""
-        return self._after(x, self.systems(self._before(x)))
+        """Whole sequences, (batch, length, width) to (batch, length // stride, d_output)."""
+        u = self._before(x)
+        y = self.systems(u)
+        if self.backward_systems is not None:
+            # The first sample to come is one step away: delay the reversed sequence by one.
+            reversed_u = torch.cat([torch.zeros_like(u[:, :1]), u.flip(1)[:, :-1]], dim=1)
+            y = y + self.backward_systems(reversed_u).flip(1)
+        y = self._after(x, u, y)
+        if self.config.stride != 1:
+            whole = y.shape[1] // self.config.stride * self.config.stride
+            y = y[:, :whole].unflatten(1, (-1, self.config.stride)).mean(dim=2)
+        return y
 
     def step(
         self, x: Tensor, state: Tensor, coefficients: Coefficients | None = None
     ) -> tuple[Tensor, Tensor]:
-        """One sample, (batch, d_model), with the state of the systems."""
-        y, state = self.systems.step(self._before(x), state, coefficients)
-        return self._after(x, y), state
+        """One sample, (batch, width), with the state of the systems."""
+        u = self._before(x)
+        y, state = self.systems.step(u, state, coefficients)
+        return self._after(x, u, y), state
 
     def _before(self, x: Tensor) -> Tensor:
         return self.norm(x) if self.config.norm_placement == "pre" else x
 
-    def _after(self, x: Tensor, y: Tensor) -> Tensor:
-        y = self.mixing(activate(self.config.activation, y))
-        y = activate(self.config.final_activation, y)
-        if self.config.residual:
-            y = x + y
-        return self.norm(y) if self.config.norm_placement == "post" else y
+    def _after(self, x: Tensor, u: Tensor, y: Tensor) -> Tensor:
+        config = self.config
+        if config.hyper is not None:
+            value, factor = y.chunk(2, dim=-1)
+            y = activate(config.hyper, factor) * value
+        y = activate(config.activation, y)
+        if self.gate is not None:
+            y = self.gate(u, y)
+        y = activate(config.multiplied_activation, y)
+        y = activate(config.final_activation, self.mixing(y))
+        y = self.projection(y)
+        if config.residual:
+            of_x, of_y = config.residual_weights
+            # Without multiplying by 1, to round as upstream does.
+            y = (x if of_x == 1 else of_x * x) + (y if of_y == 1 else of_y * y)
+        return self.norm(y) if config.norm_placement == "post" else y

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from s4edge.errors import S4EdgeError
+from s4edge.model.from_json import build
 
 Activation = Literal["identity", "gelu", "relu", "elu", "silu", "sigmoid", "softplus", "tanh"]
-FinalActivation = Literal[
-    "identity", "glu", "gelu", "relu", "elu", "silu", "sigmoid", "softplus", "tanh"
-]
-Norm = Literal["none", "layer"]
+FinalActivation = str
+"""An `Activation`, "glu" (a sigmoid gate that halves the width), or "glu-" and an `Activation`."""
+Norm = Literal["none", "layer", "standardize", "affine", "instance", "group"]
 NormPlacement = Literal["pre", "post"]
-Pooling = Literal["none", "mean"]
+Pooling = Literal["none", "mean", "sum", "last", "first"]
 Projection = Literal["none", "linear"]
+Encoder = Literal["none", "linear", "embedding"]
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,23 @@ class SystemsConfig:
         reals: real poles of each channel, (channels,).
         growing: modes of each channel with ``|a| >= 1``, (channels,). They exist only in kernels
             of one fixed length (see `ModelConfig.length`) and have no recurrence.
+        inputs: the feature that each channel reads, (channels,); empty where channel i reads
+            feature i.
+        kernel_length: None, or where kernels are cut, as upstream cuts them (``l_max``,
+            ``max_kernel_length``). A recurrence goes on where the kernel is cut: it is exact for
+            as many samples.
+        feedthrough: whether there is a ``D``.
     """
 
     kind: str
-    state_size: float
+    state_size: int | float
     states_per_size: int
     pairs: tuple[int, ...]
     reals: tuple[int, ...]
     growing: tuple[int, ...]
+    inputs: tuple[int, ...] = ()
+    kernel_length: int | None = None
+    feedthrough: bool = True
 
     @property
     def channels(self) -> int:
@@ -56,11 +66,45 @@ class SystemsConfig:
 
 
 @dataclass(frozen=True)
-class BlockConfig:
-    """One residual block: norm, systems, activation, linear mixing of channels, final activation.
+class GateConfig:
+    """A multiplicative branch, linear input and output, ``width`` wide where they meet.
 
-    ``x + f(norm(x))`` for ``norm_placement`` "pre", ``norm(x + f(x))`` for "post", with
-    ``f = final_activation(mixing(activation(systems(x))))``.
+    ``output_activation(output(y)) * activation(input(u))``.
+    """
+
+    width: int
+    activation: Activation
+    output_activation: FinalActivation
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """One residual block.
+
+    ``x + f(norm(x))`` for ``norm_placement`` "pre", ``norm(x + f(x))`` for "post". ``f`` is, from
+    the inside: the systems (and those that run ``backward``), ``hyper``, ``activation``, ``gate``,
+    ``multiplied_activation``, ``mixing``, ``final_activation``, ``projection``.
+
+    Attributes:
+        name: upstream's prefix of the layer.
+        systems: forward in time.
+        norm: "layer"; "standardize" (mean and deviation over features, one scale and shift for
+            all); "affine" (a scale and shift per feature: a folded batch norm); "instance" and
+            "group" (over time too, so not causal); "none".
+        norm_placement: before the systems or after the residual.
+        norm_epsilon: of "layer", "instance", "group".
+        residual: whether ``x`` is added.
+        activation: after the systems; of the "glu" family it halves the channels.
+        mixing: a linear layer over channels, of ``mixing_width`` rows.
+        final_activation: after the mixing.
+        backward: systems that run from the end: ``y_t += sum_j K[j] u_{t+1+j}``.
+        hyper: activation of the second half of the channels, by which the first is multiplied.
+        gate: None or a multiplicative branch.
+        multiplied_activation: after the gate.
+        mixing_width: rows of the mixing; None for d_output, or twice that before a "glu".
+        projection: a second linear layer, to d_output.
+        residual_weights: of ``x`` and of ``f``.
+        stride: averages of so many samples leave the block.
     """
 
     name: str
@@ -69,9 +113,38 @@ class BlockConfig:
     norm_placement: NormPlacement
     norm_epsilon: float
     residual: bool
-    activation: Activation
+    activation: FinalActivation
     mixing: Projection
     final_activation: FinalActivation
+    backward: SystemsConfig | None = None
+    hyper: Activation | None = None
+    gate: GateConfig | None = None
+    multiplied_activation: Activation = "identity"
+    mixing_width: int | None = None
+    projection: Projection = "none"
+    residual_weights: tuple[float, float] = (1.0, 1.0)
+    stride: int = 1
+
+    @property
+    def all_systems(self) -> tuple[SystemsConfig, ...]:
+        """Forward and, if there are any, backward."""
+        return (self.systems,) if self.backward is None else (self.systems, self.backward)
+
+    @property
+    def cannot_stream(self) -> str | None:
+        """Why the block has no stable recurrence from sample to sample; None if it has."""
+        if self.backward is not None:
+            return "it is bidirectional: its output depends on samples yet to come"
+        if self.norm in ("instance", "group"):
+            return f"its {self.norm} norm takes statistics over the whole sequence"
+        if self.stride != 1:
+            return f"it gives one sample for {self.stride}"
+        if sum(self.systems.growing):
+            return (
+                "it has modes with |a| >= 1, which are meaningful up to the kernel's length only: "
+                "their recurrence would be unstable"
+            )
+        return None
 
 
 @dataclass(frozen=True)
@@ -82,32 +155,58 @@ class ModelConfig:
         d_input: features of an input sample.
         d_output: features of the output.
         d_model: channels of every block.
-        encoder: "linear" maps d_input to d_model.
+        encoder: "linear" maps d_input to d_model; "embedding" looks up d_input tokens.
         blocks: in order.
-        pooling: "mean" averages over time before the decoder.
+        pooling: over time before the decoder: "mean", "sum", "last", "first", or "none".
         decoder: "linear" maps d_model to d_output.
         length: None, or the one sequence length for which the model is exact (DSS softmax
             kernels are normalized over a length).
+        final_norm: after the last block, as a block's norm.
+        channels_first: a bare layer that takes and gives (batch, features, length).
     """
 
     d_input: int
     d_output: int
     d_model: int
-    encoder: Projection
+    encoder: Encoder
     blocks: tuple[BlockConfig, ...]
     pooling: Pooling
     decoder: Projection
     length: int | None
+    final_norm: Norm = "none"
+    norm_epsilon: float = 1e-5
+    channels_first: bool = False
 
     @property
     def real_states(self) -> int:
         """Real states of all systems together (the pooling's own state not counted)."""
-        return sum(block.systems.real_states for block in self.blocks)
+        return sum(each.real_states for block in self.blocks for each in block.all_systems)
+
+    def block_output(self, index: int) -> int:
+        """Features that leave a block: d_model, but for a bare layer those of the model."""
+        bare = len(self.blocks) == 1 and self.decoder == "none"
+        return self.d_output if bare and index == 0 else self.d_model
+
+    @property
+    def cannot_stream(self) -> str | None:
+        """Why the model has no stable recurrence from sample to sample; None if it has."""
+        if self.final_norm in ("instance", "group"):
+            return f"its last norm ({self.final_norm}) takes statistics over the whole sequence"
+        for block in self.blocks:
+            if block.cannot_stream is not None:
+                return f"{block.name}: {block.cannot_stream}"
+        return None
 
     @property
     def streams(self) -> bool:
         """Whether a stable recurrence exists."""
-        return not any(sum(block.systems.growing) for block in self.blocks)
+        return self.cannot_stream is None
+
+    @property
+    def exact_samples(self) -> int | None:
+        """Samples for which the recurrence is exact; None for any number. See `kernel_length`."""
+        cuts = [each.kernel_length for block in self.blocks for each in block.all_systems]
+        return min((cut for cut in cuts if cut is not None), default=None)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` inverts it."""
@@ -120,48 +219,65 @@ class ModelConfig:
         Raises:
             S4EdgeError: a field is missing, unknown or has a value that this version cannot run.
         """
-        try:
-            blocks = tuple(_block_from_json(block) for block in data["blocks"])
-            config = ModelConfig(**{**data, "blocks": blocks})
-        except (KeyError, TypeError, ValueError) as error:
-            raise S4EdgeError(
-                f"the model's configuration cannot be read ({error}); "
-                "the file was written by another version of s4edge or is damaged"
-            ) from error
+        config: ModelConfig = build(ModelConfig, data, "the model's configuration")
         _check(config)
         return config
 
 
-def _block_from_json(data: dict[str, Any]) -> BlockConfig:
-    systems = dict(data["systems"])
-    for counts in ("pairs", "reals", "growing"):
-        systems[counts] = tuple(int(count) for count in systems[counts])
-    return BlockConfig(**{**data, "systems": SystemsConfig(**systems)})
+def is_activation(name: object) -> bool:
+    """Whether a name is of `FinalActivation`."""
+    return isinstance(name, str) and (
+        name == "glu" or name.removeprefix("glu-") in get_args(Activation)
+    )
 
 
 def _check(config: ModelConfig) -> None:
-    choices: list[tuple[str, Any, Any]] = [
-        ("encoder", config.encoder, Projection),
-        ("pooling", config.pooling, Pooling),
-        ("decoder", config.decoder, Projection),
+    _check_numbers(config)
+    for block in config.blocks:
+        activations = [block.activation, block.multiplied_activation, block.final_activation]
+        activations += [name for name in (block.hyper,) if name is not None]
+        if block.gate is not None:
+            activations += [block.gate.activation, block.gate.output_activation]
+        for name in activations:
+            if not is_activation(name):
+                raise S4EdgeError(f"{block.name}: the activation {name!r} is unknown here")
+        for systems in block.all_systems:
+            counts = {len(systems.pairs), len(systems.reals), len(systems.growing)}
+            if len(counts) != 1 or len(systems.inputs) not in (0, systems.channels):
+                raise S4EdgeError(
+                    f"{block.name}: the counts of modes are not of equally many channels; "
+                    "the file is damaged"
+                )
+
+
+def _check_numbers(config: ModelConfig) -> None:
+    least: list[tuple[str, float | None, int]] = [
+        ("d_input", config.d_input, 1),
+        ("d_output", config.d_output, 1),
+        ("d_model", config.d_model, 1),
+        ("length", config.length, 1),
+        ("the number of blocks", len(config.blocks), 1),
+        ("norm_epsilon", config.norm_epsilon, 0),
     ]
     for block in config.blocks:
-        systems = block.systems
-        choices += [
-            (f"{block.name}: norm", block.norm, Norm),
-            (f"{block.name}: norm placement", block.norm_placement, NormPlacement),
-            (f"{block.name}: activation", block.activation, Activation),
-            (f"{block.name}: mixing", block.mixing, Projection),
-            (f"{block.name}: final activation", block.final_activation, FinalActivation),
+        least += [
+            (f"{block.name}: norm_epsilon", block.norm_epsilon, 0),
+            (f"{block.name}: mixing_width", block.mixing_width, 1),
+            (f"{block.name}: stride", block.stride, 1),
         ]
-        if not len(systems.pairs) == len(systems.reals) == len(systems.growing) == config.d_model:
-            raise S4EdgeError(
-                f"{block.name}: the counts of modes are not of {config.d_model} channels; "
-                "the file is damaged"
-            )
-    for what, value, allowed in choices:
-        if value not in get_args(allowed):
-            raise S4EdgeError(
-                f"{what} {value!r} is unknown to this version; it knows "
-                + ", ".join(get_args(allowed))
-            )
+        if block.gate is not None:
+            least.append((f"{block.name}: the gate's width", block.gate.width, 1))
+        for systems in block.all_systems:
+            counts = (*systems.pairs, *systems.reals, *systems.growing, *systems.inputs)
+            least += [
+                (f"{block.name}: state_size", systems.state_size, 0),
+                (f"{block.name}: states_per_size", systems.states_per_size, 1),
+                (f"{block.name}: kernel_length", systems.kernel_length, 1),
+                (f"{block.name}: a count of modes", min(counts, default=0), 0),
+                (f"{block.name}: a count of modes", max(counts, default=0), 0),
+            ]
+            if max(systems.inputs, default=0) >= config.d_model:
+                raise S4EdgeError(f"{block.name}: inputs are not among {config.d_model} features")
+    for what, value, smallest in least:
+        if value is not None and not smallest <= value < 2**31:
+            raise S4EdgeError(f"{what} is {value}; the file is damaged")

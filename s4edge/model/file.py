@@ -40,6 +40,7 @@ def save_model(model: SequenceModel, path: str | Path) -> None:
             "inferred": provenance.inferred,
             "assumed": provenance.assumed,
             "given": provenance.given,
+            "notes": provenance.notes,
         },
         "history": provenance.history,
     }
@@ -57,7 +58,7 @@ def read_description(path: str | Path) -> dict[str, Any] | None:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
         return json.loads(text) if text is not None else None
-    except (SafetensorError, OSError, ValueError):
+    except (SafetensorError, OSError, ValueError, RecursionError):
         return None
 
 
@@ -73,8 +74,8 @@ def load_model(path: str | Path) -> SequenceModel:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        description = json.loads(text) if text is not None else None
-    except (SafetensorError, OSError, ValueError) as error:
+        description = None if text is None else json.loads(text, parse_constant=_refuse)
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise S4EdgeError(
             f"{path} is no readable safetensors file ({error}); it is damaged or incomplete: "
             "write it again"
@@ -88,25 +89,45 @@ def load_model(path: str | Path) -> SequenceModel:
         )
     try:
         config = ModelConfig.from_json(description["config"])
-        upstream = description["upstream"]
-        provenance = Provenance(
-            source=description["source"],
-            format=upstream["format"],
-            inferred=upstream["inferred"],
-            assumed=upstream["assumed"],
-            given=upstream["given"],
-            history=description["history"],
-        )
+        provenance = _provenance(description)
     except (KeyError, TypeError) as error:
         raise S4EdgeError(f"{path} lacks {error} in its description; it is damaged") from error
     except S4EdgeError as error:
         raise S4EdgeError(f"{path}: {error}") from error
     model = SequenceModel(config, provenance)
     _check_tensors(path, model, tensors)
-    if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
-        model = model.double()
-    model.load_state_dict(tensors)
+    # As stored: systems whose weights cancel are float64 in a float32 model.
+    model.load_state_dict(tensors, assign=True)
     return model.eval()
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} in its description")
+
+
+def _provenance(description: dict[str, Any]) -> Provenance:
+    upstream = description["upstream"]
+    provenance = Provenance(
+        source=description["source"],
+        format=upstream["format"],
+        inferred=upstream["inferred"],
+        assumed=upstream["assumed"],
+        given=upstream["given"],
+        notes=upstream["notes"],
+        history=description["history"],
+    )
+    names = (provenance.source, provenance.format)
+    facts = (provenance.inferred, provenance.assumed, provenance.given)
+    if not (
+        all(isinstance(name, str) for name in names)
+        and all(isinstance(part, dict) for part in facts)
+        and isinstance(provenance.history, list)
+        and isinstance(provenance.notes, list)
+        and all(isinstance(note, str) for note in provenance.notes)
+        and all(isinstance(entry, dict) and "did" in entry for entry in provenance.history)
+    ):
+        raise S4EdgeError("its description of where it came from is damaged")
+    return provenance
 
 
 def _check_tensors(path: Path, model: SequenceModel, tensors: dict[str, torch.Tensor]) -> None:

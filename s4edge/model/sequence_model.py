@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from s4edge.errors import S4EdgeError
 from s4edge.model.block import Block
 from s4edge.model.configuration import ModelConfig
+from s4edge.model.norms import make_norm
+from s4edge.model.pooling import pool, pool_running, pool_step, state_width
 from s4edge.model.systems import Coefficients
 
 
@@ -25,6 +27,7 @@ class Provenance:
         inferred: facts read off the tensors.
         assumed: facts that the file does not hold, taken as upstream's default.
         given: facts from the saved configuration, the sidecar or ``--set``.
+        notes: what a person should know about how it was read.
         history: one entry per compression or training, oldest first.
     """
 
@@ -33,10 +36,13 @@ class Provenance:
     inferred: dict[str, Any] = field(default_factory=dict)
     assumed: dict[str, Any] = field(default_factory=dict)
     given: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def _projection(kind: str, width_in: int, width_out: int) -> nn.Module:
+    if kind == "embedding":
+        return nn.Embedding(width_in, width_out)
     return nn.Linear(width_in, width_out) if kind == "linear" else nn.Identity()
 
 
@@ -44,9 +50,8 @@ class SequenceModel(nn.Module):
     """A model that runs as a convolution over whole sequences and, sample by sample, recurrently.
 
     The recurrence carries one packed state (batch, `state_width`): the states of the blocks'
-    systems in order, then, with mean pooling, the running mean (d_model) and the number of samples
-    seen. It is float64 whatever the parameters are: this recurrence is what the graphs are checked
-    against.
+    systems in order, then the pooling's. It is float64 whatever the parameters are: this recurrence
+    is what the graphs are checked against.
     """
 
     # A ModuleList, which torch's types do not make generic.
@@ -58,8 +63,10 @@ class SequenceModel(nn.Module):
         self.provenance = provenance or Provenance()
         self.encoder = _projection(config.encoder, config.d_input, config.d_model)
         self.blocks = nn.ModuleList(  # type: ignore[assignment]
-            Block(block, config.d_model, config.length) for block in config.blocks
+            Block(block, config.d_model, config.block_output(index), config.length)
+            for index, block in enumerate(config.blocks)
         )
+        self.norm = make_norm(config.final_norm, config.d_model, config.norm_epsilon)
         self.decoder = _projection(config.decoder, config.d_model, config.d_output)
 
     # As a convolution
@@ -68,7 +75,8 @@ class SequenceModel(nn.Module):
         """Run whole sequences.
 
         Args:
-            x: (batch, length, d_input).
+            x: (batch, length, d_input); (batch, length) integers for an embedding;
+                (batch, d_input, length) for a bare layer with ``channels_first``.
             lengths: (batch,) samples that count, where sequences are padded at the end. Causal
                 systems need it for the pooling only.
 
@@ -79,14 +87,7 @@ class SequenceModel(nn.Module):
             S4EdgeError: ``x`` has another shape, or the model is exact for one length only and
                 this is another.
         """
-        features = self._features(x, lengths)
-        if self.config.pooling == "mean":
-            if lengths is None:
-                features = features.double().mean(dim=1).to(x.dtype)
-            else:
-                counted = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
-                total = (features.double() * counted[..., None]).sum(dim=1)
-                features = (total / lengths[:, None]).to(x.dtype)
+        features = pool(self.config.pooling, self._features(x, lengths), lengths)
         return self._decode(features)
 
     def running(self, x: Tensor) -> Tensor:
@@ -94,32 +95,48 @@ class SequenceModel(nn.Module):
 
         What the recurrence gives sample by sample. Raises as `forward` does.
         """
-        features = self._features(x, None)
-        if self.config.pooling == "mean":
-            seen = torch.arange(1, x.shape[1] + 1, device=x.device, dtype=torch.float64)
-            features = (features.double().cumsum(dim=1) / seen[:, None]).to(x.dtype)
-        return self._decode(features)
+        return self._decode(pool_running(self.config.pooling, self._features(x, None)))
 
     def _decode(self, features: Tensor) -> Tensor:
         out: Tensor = self.decoder(features)
-        return out
+        return out.mT if self.config.channels_first else out
 
     def _features(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        if x.ndim != 3 or x.shape[2] != self.config.d_input or x.shape[1] == 0:
-            raise S4EdgeError(
-                f"the model takes (batch, length, {self.config.d_input}), got {tuple(x.shape)}"
-            )
-        required = self.config.length
-        if required is not None:
-            found = {x.shape[1]} if lengths is None else set(lengths.tolist())
-            if found != {required}:
+        config = self.config
+        x = self._check_shape(x)
+        length = x.shape[1]
+        if config.length is not None:
+            found = {length} if lengths is None else set(lengths.tolist())
+            if found != {config.length}:
                 raise S4EdgeError(
-                    f"the model's kernels are normalized over {required} samples (DSS softmax) and "
-                    f"are not valid for sequences of {min(found - {required})}"
+                    f"the model's kernels are normalized over {config.length} samples (softmax) "
+                    f"and are not valid for sequences of {min(found - {config.length})}"
                 )
+        if lengths is not None and not config.streams and (lengths != length).any():
+            raise S4EdgeError(f"sequences must come without padding: {config.cannot_stream}")
         x = self.encoder(x)
         for block in self.blocks:
             x = block(x)
+        out: Tensor = self.norm(x)
+        return out
+
+    def _check_shape(self, x: Tensor) -> Tensor:
+        """(batch, length, d_input), or (batch, length) tokens."""
+        config = self.config
+        if config.encoder == "embedding":
+            whole = x.ndim == 2 and 0 not in x.shape and not x.is_floating_point()
+            if not whole or x.min() < 0 or x.max() >= config.d_input:
+                raise S4EdgeError(
+                    f"the model takes (batch, length) whole tokens from 0 to {config.d_input - 1}, "
+                    f"got {tuple(x.shape)}"
+                )
+            return x
+        expected = f"(batch, length, {config.d_input})"
+        if config.channels_first:
+            expected, x = f"(batch, {config.d_input}, length)", x.mT if x.ndim == 3 else x
+        if x.ndim != 3 or x.shape[2] != config.d_input or x.shape[1] == 0:
+            shape = tuple(x.mT.shape) if config.channels_first and x.ndim == 3 else tuple(x.shape)
+            raise S4EdgeError(f"the model takes {expected}, got {shape}")
         return x
 
     # As a recurrence
@@ -127,8 +144,9 @@ class SequenceModel(nn.Module):
     @property
     def state_width(self) -> int:
         """Floats of state per stream."""
+        config = self.config
         width = sum(block.systems.state_width for block in self.blocks)
-        return width + (self.config.d_model + 1 if self.config.pooling == "mean" else 0)
+        return width + state_width(config.pooling, config.d_model)
 
     def initial_state(self, batch: int = 1) -> Tensor:
         """(batch, state_width) float64 zeros."""
@@ -136,7 +154,7 @@ class SequenceModel(nn.Module):
         return D.new_zeros(batch, self.state_width, dtype=torch.float64)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """One sample: ``x`` (batch, d_input), ``state`` (batch, state_width).
+        """One sample: ``x`` (batch, d_input) or (batch,) tokens, ``state`` (batch, state_width).
 
         Returns:
             ``y`` (batch, d_output), what `forward` gives for the samples so far, and the next
@@ -145,24 +163,36 @@ class SequenceModel(nn.Module):
         Raises:
             S4EdgeError: the model has no stable recurrence.
         """
-        return self._step(x, state, [None] * len(self.blocks))
+        return self._step(x, state, self._coefficients())
 
     def stream(self, x: Tensor) -> Tensor:
         """(batch, length, d_output): the output after each sample, by recurrence from zero state.
 
         Raises:
-            S4EdgeError: the model has no stable recurrence.
+            S4EdgeError: the model has no stable recurrence, ``x`` has another shape or is longer
+                than the recurrence is exact.
         """
-        coefficients = [block.systems.coefficients() for block in self.blocks]
+        coefficients = self._coefficients()
+        exact, length = self.config.exact_samples, x.shape[2 if self.config.channels_first else 1]
+        if exact is not None and length > exact:
+            raise S4EdgeError(
+                f"the model's kernels are cut at {exact} samples, which a recurrence cannot do: "
+                f"streamed, it is exact for {exact} samples, not {length}"
+            )
         state = self.initial_state(x.shape[0])
         outputs = []
-        for sample in x.unbind(dim=1):
+        for sample in self._check_shape(x).unbind(dim=1):
             y, state = self._step(sample, state, coefficients)
             outputs.append(y)
-        return torch.stack(outputs, dim=1)
+        return torch.stack(outputs, dim=2 if self.config.channels_first else 1)
+
+    def _coefficients(self) -> list[Coefficients]:
+        if self.config.cannot_stream is not None:
+            raise S4EdgeError(f"the model has no stable recurrence: {self.config.cannot_stream}")
+        return [block.systems.coefficients() for block in self.blocks]
 
     def _step(
-        self, x: Tensor, state: Tensor, coefficients: Sequence[Coefficients | None]
+        self, x: Tensor, state: Tensor, coefficients: Sequence[Coefficients]
     ) -> tuple[Tensor, Tensor]:
         widths = [block.systems.state_width for block in self.blocks]
         *states, pooled = state.split([*widths, state.shape[-1] - sum(widths)], dim=-1)
@@ -171,12 +201,9 @@ class SequenceModel(nn.Module):
         for block, block_state, c in zip(self.blocks, states, coefficients, strict=True):
             x, block_state = block.step(x, block_state, c)
             new_states.append(block_state)
-        if self.config.pooling == "mean":
-            mean, seen = pooled[:, :-1], pooled[:, -1:] + 1
-            mean = mean + (x - mean) / seen
-            new_states += [mean, seen]
-            x = mean.to(x.dtype)
-        return self._decode(x), torch.cat(new_states, dim=-1)
+        x, pooled = pool_step(self.config.pooling, self.norm(x), pooled)
+        y: Tensor = self.decoder(x)
+        return y, torch.cat([*new_states, pooled], dim=-1)
 
     def parameter_count(self) -> int:
         """Numbers that the model holds."""

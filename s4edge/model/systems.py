@@ -22,6 +22,21 @@ from s4edge.model.modes import Modes
 _LARGEST_LOG_DECAY = 5.0
 
 
+# Weights that cancel by more than this are kept in float64: 1e-7 times it is lost in float32.
+LARGEST_CANCELLATION = 1e3
+
+
+def _cancellation(modes: Modes) -> float:
+    """Largest sum of a channel's ``|w|`` relative to its kernel's largest value near the start."""
+    log_pole, weight = modes.padded()
+    peak = np.zeros(modes.channels)
+    for k in range(64):
+        with np.errstate(over="ignore", invalid="ignore"):
+            peak = np.maximum(peak, np.abs((weight * np.exp(log_pole * k)).sum(axis=1).real))
+    total = np.abs(weight).sum(axis=1)
+    return float(np.max(total / np.maximum(peak, 1e-300), where=total > 0, initial=0))
+
+
 def _channel_of(counts: tuple[int, ...]) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
 
@@ -42,10 +57,13 @@ class DiagonalSystems(nn.Module):
 
     Args:
         config: the counts of modes per channel.
-        length: the kernel length that growing modes are given for, if there are any.
+        length: the kernel length that growing modes are given for, if there are any; where it is
+            None, that of the configuration.
     """
 
     if TYPE_CHECKING:
+        D: Tensor
+        inputs: Tensor
         real_sign: Tensor
         pair_channel: Tensor
         real_channel: Tensor
@@ -54,7 +72,7 @@ class DiagonalSystems(nn.Module):
     def __init__(self, config: SystemsConfig, length: int | None = None) -> None:
         super().__init__()
         self.config = config
-        self.length = length
+        self.length = config.kernel_length if length is None else length
         pairs, reals, growing = sum(config.pairs), sum(config.reals), sum(config.growing)
         self.pair_log_decay = nn.Parameter(torch.zeros(pairs))
         self.pair_angle = nn.Parameter(torch.zeros(pairs))
@@ -67,7 +85,12 @@ class DiagonalSystems(nn.Module):
         self.growing_log_rate = nn.Parameter(torch.zeros(growing))
         self.growing_angle = nn.Parameter(torch.zeros(growing))
         self.growing_weight = nn.Parameter(torch.zeros(growing, 2))
-        self.D = nn.Parameter(torch.zeros(config.channels))
+        if config.feedthrough:
+            self.D = nn.Parameter(torch.zeros(config.channels))
+        else:
+            self.register_buffer("D", torch.zeros(config.channels), persistent=False)
+        inputs = torch.tensor(config.inputs, dtype=torch.int64)
+        self.register_buffer("inputs", inputs, persistent=False)
         self.register_buffer("pair_channel", _channel_of(config.pairs), persistent=False)
         self.register_buffer("real_channel", _channel_of(config.reals), persistent=False)
         self.register_buffer("growing_channel", _channel_of(config.growing), persistent=False)
@@ -77,19 +100,27 @@ class DiagonalSystems(nn.Module):
     @staticmethod
     def from_modes(
         modes: Modes,
-        D: np.ndarray,
+        D: np.ndarray | None,
         *,
         kind: str,
         state_size: float,
         states_per_size: int,
         length: int | None = None,
+        inputs: tuple[int, ...] = (),
+        kernel_length: int | None = None,
+        dtype: torch.dtype | None = None,
     ) -> DiagonalSystems:
         """Build the module from modes in double precision and the feed-through ``D`` (channels,).
+
+        Its parameters are of ``dtype``; if None, of torch's default, or float64 where weights
+        cancel so much that float32 would spoil the kernel. The other arguments are those of
+        `SystemsConfig`; ``D`` may be None.
 
         Raises:
             S4EdgeError: a mode is not stable and no ``length`` is given, or a number overflows.
         """
         stable, real = modes.is_stable, modes.is_real
+        length = kernel_length if length is None else length
         if not stable.all() and length is None:
             worst = int(np.argmax(modes.log_pole.real))
             raise S4EdgeError(
@@ -104,7 +135,15 @@ class DiagonalSystems(nn.Module):
         pairs, reals, growing = stable & ~real, stable & real, ~stable
         systems = DiagonalSystems(
             SystemsConfig(
-                kind, state_size, states_per_size, count(pairs), count(reals), count(growing)
+                kind=kind,
+                state_size=state_size,
+                states_per_size=states_per_size,
+                pairs=count(pairs),
+                reals=count(reals),
+                growing=count(growing),
+                inputs=inputs,
+                kernel_length=kernel_length,
+                feedthrough=D is not None,
             ),
             length,
         ).double()
@@ -118,8 +157,9 @@ class DiagonalSystems(nn.Module):
             "real_log_decay": log_decay[reals],
             "real_weight": weight.real[reals],
             "real_sign": np.where(pole.imag[reals] == 0, 1.0, -1.0),
-            "D": np.asarray(D, dtype=np.float64),
         }
+        if D is not None:
+            values["D"] = np.asarray(D, dtype=np.float64)
         if growing.any():
             assert length is not None
             with np.errstate(over="ignore", invalid="ignore"):
@@ -132,7 +172,10 @@ class DiagonalSystems(nn.Module):
         with torch.no_grad():
             for name, value in values.items():
                 getattr(systems, name).copy_(torch.from_numpy(np.ascontiguousarray(value)))
-        systems = systems.to(torch.get_default_dtype())
+        if dtype is None:
+            spoiled = _cancellation(modes) > LARGEST_CANCELLATION
+            dtype = torch.float64 if spoiled else torch.get_default_dtype()
+        systems = systems.to(dtype)
         if not all(torch.isfinite(tensor).all() for tensor in systems.state_dict().values()):
             raise S4EdgeError("poles or weights are out of the range of floating point numbers")
         return systems
@@ -202,16 +245,22 @@ class DiagonalSystems(nn.Module):
         return product.reshape(channels, rows * step)[:, :length]
 
     def forward(self, u: Tensor) -> Tensor:
-        """Run whole sequences: ``u`` (batch, length, H) to ``y`` of the same shape.
+        """Run whole sequences: ``u`` (batch, length, features) to (batch, length, H).
 
         The transform is in float64: in float32 its rounding error is as large at a sequence's
         quiet beginning as at its loudest sample, and a norm after it would show it.
         """
-        size = 2 * u.shape[1]
-        kernel = torch.fft.rfft(self.kernel(u.shape[1]), n=size).T
-        spectrum = torch.fft.rfft(u.double(), n=size, dim=1) * kernel
-        y = torch.fft.irfft(spectrum, n=size, dim=1)[:, : u.shape[1]] + self.D.double() * u
+        length = u.shape[1]
+        size = 2 * length
+        kernel = self.kernel(min(length, self.config.kernel_length or length))
+        v = self._read(u).double()
+        spectrum = torch.fft.rfft(v, n=size, dim=1) * torch.fft.rfft(kernel, n=size).T
+        y = torch.fft.irfft(spectrum, n=size, dim=1)[:, :length] + self.D.double() * v
         return y.to(u.dtype)
+
+    def _read(self, u: Tensor) -> Tensor:
+        """(..., features) to (..., H): the feature that each channel reads."""
+        return u[..., self.inputs] if self.config.inputs else u
 
     # As a recurrence
 
@@ -245,7 +294,7 @@ class DiagonalSystems(nn.Module):
     def step(
         self, u: Tensor, state: Tensor, coefficients: Coefficients | None = None
     ) -> tuple[Tensor, Tensor]:
-        """One sample: ``u`` (batch, H), ``state`` (batch, state_width) to ``y`` and next state.
+        """One sample: ``u`` (batch, features) and the state, (batch, state_width), to ``y``.
 
         The state is float64, since slow poles gather rounding errors over as many samples as they
         remember; it is updated as ``x + (a - 1) x + u``. Give `coefficients` where many steps are
@@ -253,7 +302,7 @@ class DiagonalSystems(nn.Module):
         """
         c = self.coefficients() if coefficients is None else coefficients
         pairs = self.pair_angle.shape[0]
-        sample = u.double()
+        sample = self._read(u).double()
         re, im, real = state.split([pairs, pairs, state.shape[-1] - 2 * pairs], dim=-1)
         next_re = re + (c.pull * re - c.swing * im) + sample[:, self.pair_channel]
         next_im = im + (c.pull * im + c.swing * re)

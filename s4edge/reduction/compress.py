@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from s4edge.errors import S4EdgeError
@@ -19,6 +21,8 @@ from s4edge.reduction.balanced import balanced_truncation
 from s4edge.reduction.base import Float, Int, Method
 from s4edge.reduction.complex_balanced import complex_balanced_truncation
 from s4edge.reduction.hinf import hinf_distance
+
+BoolArray = NDArray[np.bool_]
 
 METHODS: dict[str, Method] = {
     "balanced": balanced_truncation,
@@ -51,7 +55,7 @@ def compress_model(
         raise S4EdgeError(f"method {method!r} is unknown; known: {', '.join(METHODS)}")
     if isinstance(state, bool) or not isinstance(state, int | np.integer) or state < 1:
         raise S4EdgeError(f"the state size must be a whole number from 1 up, got {state}")
-    largest = max(block.systems.config.state_size for block in model.blocks)
+    largest = max(each.state_size for block in model.config.blocks for each in block.all_systems)
     if state > largest:
         raise S4EdgeError(
             f"the state size {state} is larger than the model's {largest:g}: "
@@ -62,7 +66,7 @@ def compress_model(
     # The matrices are small: BLAS threads would only wait for each other.
     with threadpool_limits(1):
         for index, block in enumerate(small.blocks):
-            layers.append(_compress_block(block, int(state), METHODS[method]))
+            layers += _compress_block(block, int(state), METHODS[method])
             progress((index + 1) / len(small.blocks))
     small.config = dataclasses.replace(
         model.config, blocks=tuple(block.config for block in small.blocks)
@@ -72,21 +76,38 @@ def compress_model(
     return small
 
 
-def _compress_block(block: Block, state: int, method: Method) -> dict[str, Any]:
-    """Replace a block's systems by reduced ones; returns the layer's entry in the history."""
-    before = block.systems
+def _compress_block(block: Block, state: int, method: Method) -> list[dict[str, Any]]:
+    """Replace a block's systems by reduced ones; returns their entries in the history."""
+    name = block.config.name
+    block.systems, entry = _compress_systems(name, block.systems, state, method)
+    block.config = dataclasses.replace(block.config, systems=block.systems.config)
+    if block.backward_systems is None:
+        return [entry]
+    block.backward_systems, back = _compress_systems(
+        f"{name} (backward)", block.backward_systems, state, method
+    )
+    block.config = dataclasses.replace(block.config, backward=block.backward_systems.config)
+    return [entry, back]
+
+
+def _compress_systems(
+    name: str, before: DiagonalSystems, state: int, method: Method
+) -> tuple[DiagonalSystems, dict[str, Any]]:
     modes = before.modes()
     stable, growing = modes.select(modes.is_stable), modes.select(~modes.is_stable)
-    orders = _orders(block.config.name, before, stable, state)
+    orders = _orders(name, before, stable, state)
     reduced, bound = _reduce(stable, orders, method)
     after = DiagonalSystems.from_modes(
         Modes.concatenate([reduced, growing]),
-        before.D.detach().double().numpy(),
+        before.D.detach().double().numpy() if before.config.feedthrough else None,
         kind=before.config.kind,
         state_size=min(state, before.config.state_size),
         states_per_size=before.config.states_per_size,
         length=before.length,
-    ).to(before.D.dtype)
+        inputs=before.config.inputs,
+        kernel_length=before.config.kernel_length,
+        dtype=before.D.dtype,
+    )
     error = np.zeros(modes.channels)
     changed = np.flatnonzero(stable.real_states > orders)
     if len(changed):
@@ -98,10 +119,8 @@ def _compress_block(block: Block, state: int, method: Method) -> dict[str, Any]:
         bound[changed] += hinf_distance(reduced.of_channels(changed), kept)
     else:
         after = before
-    block.systems = after
-    block.config = dataclasses.replace(block.config, systems=after.config)
-    return {
-        "name": block.config.name,
+    return after, {
+        "name": name,
         "real_states_before": before.config.real_states,
         "real_states_after": after.config.real_states,
         "channel_error": error.tolist(),
@@ -112,18 +131,23 @@ def _compress_block(block: Block, state: int, method: Method) -> dict[str, Any]:
 def _keep_to_the_bit(before: DiagonalSystems, after: DiagonalSystems, kept: BoolArray) -> None:
     """Copy the parameters of growing modes and of the channels ``kept``, (channels,).
 
-    Through `Modes` they would have been rounded once more.
+    Through `Modes` their logarithms were rounded once more.
     """
-    channels = torch.from_numpy(kept)
-    everyone = torch.ones_like(channels)
-    target, source = dict(after.named_parameters()), dict(before.named_parameters())
-    with torch.no_grad():
-        for kind, chosen in (("pair", channels), ("real", channels), ("growing", everyone)):
-            into = chosen[getattr(after, f"{kind}_channel")]
-            out_of = chosen[getattr(before, f"{kind}_channel")]
-            for name in target:
+    parameters = dict(before.named_parameters())
+    everyone = np.ones_like(kept)
+    for kind, counts, wanted in (
+        ("pair", "pairs", kept),
+        ("real", "reals", kept),
+        ("growing", "growing", everyone),
+    ):
+        # They differ where a pair's pole was exactly real.
+        same = np.equal(getattr(before.config, counts), getattr(after.config, counts))
+        chosen = torch.from_numpy(wanted & same)
+        into, out_of = (chosen[getattr(systems, f"{kind}_channel")] for systems in (after, before))
+        with torch.no_grad():
+            for name, parameter in after.named_parameters():
                 if name.startswith(f"{kind}_"):
-                    target[name][into] = source[name][out_of]
+                    parameter[into] = parameters[name][out_of]
 
 
 def _orders(name: str, systems: DiagonalSystems, stable: Modes, state: int) -> Int:

@@ -8,12 +8,14 @@ Cauchy-like, with ``g_i (a_i - a_k) / (1 - a_i conj(a_k))`` in place of ``g_i``.
 
 Sources: J. Demmel, "Accurate singular value decompositions of structured matrices" (1999);
 T. Haut and G. Beylkin, "Fast and accurate con-eigenvalue algorithm for optimal rational
-approximations" (2012).
+approximations" (2012); A. Cox and N. Higham, "Stability of Householder QR factorization for
+weighted least squares problems" (1998).
 """
 
 from __future__ import annotations
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import NDArray
 
 from s4edge.model.modes import expm1
@@ -79,27 +81,16 @@ def real_factor(pair_log_pole: Complex, pair_generator: Complex,
     pairs = pair_log_pole.shape[1]
     log_pole = np.concatenate([pair_log_pole, pair_log_pole.conj(), real_log_pole], axis=1)
     generator = np.concatenate([pair_generator, pair_generator.conj(), real_generator], axis=1)
-    L, pivots = cauchy_factor(log_pole, generator)
+    L, _ = cauchy_factor(log_pole, generator)
     upper, lower, real = L[:, :pairs], L[:, pairs : 2 * pairs], L[:, 2 * pairs :]
     root = np.sqrt(0.5)
     F = np.concatenate([root * (upper + lower), -1j * root * (upper - lower), real], axis=1)
     # F F^* is real, so that [Re F, Im F] is a factor too. Its columns are graded; a QR of the
-    # transpose is row-wise accurate when the rows come sorted and the columns in pivot order.
+    # transpose is row-wise accurate when the rows come sorted and the columns are pivoted.
     systems, n, _ = F.shape
     stacked = np.stack([F.real, F.imag], axis=-1).reshape(systems, n, 2 * n).transpose(0, 2, 1)
-    coordinates = _pivoted_coordinates(pivots, pairs)
-    stacked = np.take_along_axis(stacked, coordinates[:, None, :], axis=2)
-    R = np.asarray(np.linalg.qr(stacked, mode="r"))
-    out = np.empty_like(R)
-    np.put_along_axis(out, np.broadcast_to(coordinates[:, None, :], R.shape), R, axis=2)
+    out = np.zeros((systems, n, n))
+    for index in range(systems if n else 0):
+        R, columns = scipy.linalg.qr(stacked[index], mode="r", pivoting=True, check_finite=False)
+        out[index][:, columns] = R[:n]
     return out
-
-
-def _pivoted_coordinates(pivots: Int, pairs: int) -> Int:
-    """Real coordinates in the order in which elimination first met their mode."""
-    n = pivots.shape[1]
-    rank = np.empty_like(pivots)
-    np.put_along_axis(rank, pivots, np.broadcast_to(np.arange(n), pivots.shape), axis=1)
-    first = np.minimum(rank[:, :pairs], rank[:, pairs : 2 * pairs])
-    keys = np.concatenate([first, first, rank[:, 2 * pairs :]], axis=1)
-    return np.argsort(keys, axis=1, kind="stable")

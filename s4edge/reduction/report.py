@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from s4edge.model.sequence_model import SequenceModel
 
@@ -51,13 +52,15 @@ def _state_size(model: SequenceModel) -> float:
 def compression_table(answer: dict[str, Any], verbose: bool = False) -> Table:
     """`compression_answer`'s answer as a table of layers; with ``verbose`` of channels too."""
     sizes, states, counts = answer["state_size"], answer["real_states"], answer["parameters"]
+    # As Text, for a bracket in a name is no markup.
     table = Table(
         title=f"State size {sizes['before']:g} -> {sizes['after']:g} ({answer['method']})",
-        caption=(
+        caption=Text(
             f"{states['before']:,} -> {states['after']:,} real states, {counts['before']:,} -> "
             f"{counts['after']:,} parameters, {answer['seconds']:.1f} s\n"
             f"Wrote {answer['output']} ({answer['bytes'] / 1000:,.0f} kB). "
-            "Next: s4edge export --onnx"
+            "Next: s4edge export --onnx",
+            style="table.caption",
         ),
         caption_justify="left",
     )
@@ -69,7 +72,7 @@ def compression_table(answer: dict[str, Any], verbose: bool = False) -> Table:
     for layer in answer["layers"]:
         ordered = sorted(layer["channel_error"])
         table.add_row(
-            layer["name"],
+            Text(layer["name"]),
             f"{layer['real_states_before']:,} -> {layer['real_states_after']:,}",
             f"{ordered[len(ordered) // 2]:.3g}",
             f"{layer['error']:.3g}",

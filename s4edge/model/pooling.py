@@ -1,0 +1,69 @@
+"""Pooling over time by the names that configurations use, over sequences and sample by sample.
+
+A pooling's state is (batch, `state_width`) float64: the pooled features, then, where it counts,
+the number of samples seen.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from s4edge.model.configuration import Pooling
+
+
+def pool(kind: Pooling, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """(batch, length, features) to (batch, features), or as it was for "none".
+
+    Args:
+        kind: of pooling.
+        features: sequences.
+        lengths: (batch,) samples that count, all if None.
+    """
+    if kind == "none":
+        return features
+    if kind == "first":
+        return features[:, 0]
+    length = features.shape[1]
+    if lengths is None:
+        lengths = torch.full((len(features),), length, device=features.device)
+    if kind == "last":
+        return features[torch.arange(len(features), device=features.device), lengths - 1]
+    counted = torch.arange(length, device=features.device) < lengths[:, None]
+    total = torch.where(counted[..., None], features.double(), 0.0).sum(dim=1)
+    return (total / lengths[:, None] if kind == "mean" else total).to(features.dtype)
+
+
+def pool_running(kind: Pooling, features: Tensor) -> Tensor:
+    """(batch, length, features): at each sample, the pooling of the samples so far."""
+    if kind == "first":
+        return features[:, :1].expand_as(features)
+    if kind in ("none", "last"):
+        return features
+    total = features.double().cumsum(dim=1)
+    if kind == "mean":
+        total = total / torch.arange(1, features.shape[1] + 1, device=features.device)[:, None]
+    return total.to(features.dtype)
+
+
+def state_width(kind: Pooling, features: int) -> int:
+    """Floats of state per stream."""
+    return {"none": 0, "last": 0, "sum": features, "mean": features + 1, "first": features + 1}[
+        kind
+    ]
+
+
+def pool_step(kind: Pooling, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """One sample (batch, features) and the state, to the pooled features and the next state."""
+    if kind in ("none", "last"):
+        return x, state
+    if kind == "sum":
+        total = state + x
+        return total.to(x.dtype), total
+    pooled, seen = state[:, :-1], state[:, -1:] + 1
+    if kind == "mean":
+        # Not total / seen: a mean of a million samples keeps its digits in float32, too.
+        pooled = pooled + (x - pooled) / seen
+    else:
+        pooled = torch.where(seen == 1, x.double(), pooled)
+    return pooled.to(x.dtype), torch.cat([pooled, seen], dim=-1)

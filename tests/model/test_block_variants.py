@@ -1,0 +1,203 @@
+"""Everything that a block can have, against the same computed naively, and as graphs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from models_by_hand import random_modes
+
+import s4edge
+from s4edge.model.configuration import BlockConfig, GateConfig, ModelConfig, SystemsConfig
+from s4edge.model.sequence_model import SequenceModel
+from s4edge.model.systems import DiagonalSystems
+
+WIDTH, LENGTH = 4, 60
+
+
+def systems_of(seed: int, channels: int, feedthrough: bool = True, **options: Any):
+    rng = np.random.default_rng(seed)
+    modes = random_modes(rng, channels, slowest=1e-2)
+    modes = dataclasses.replace(modes, weight=modes.weight * -np.expm1(modes.log_pole.real))
+    D = rng.standard_normal(channels) if feedthrough else None
+    return DiagonalSystems.from_modes(
+        modes, D, kind="random", state_size=13, states_per_size=1, **options
+    )
+
+
+BLOCKS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "hyper": {"channels": 2 * WIDTH, "hyper": "sigmoid"},
+    "glu inside": {"channels": 2 * WIDTH, "activation": "glu"},
+    "heads": {"channels": 3 * WIDTH},
+    "gate": {"gate": GateConfig(6, "silu", "glu"), "multiplied_activation": "gelu"},
+    "no mixing": {"mixing": "none", "final_activation": "identity"},
+    "glu-gelu": {"final_activation": "glu-gelu"},
+    "projection": {"mixing_width": 10, "final_activation": "relu", "projection": "linear"},
+    "decaying residual": {"residual_weights": (0.6, 0.8)},
+    "no residual": {"residual": False},
+    "standardize": {"norm": "standardize", "norm_epsilon": 0.0},
+    "affine, post": {"norm": "affine", "norm_placement": "post"},
+    "instance": {"norm": "instance"},
+    "group": {"norm": "group"},
+    "backward": {"backward": True},
+    "cut": {"kernel_length": 20},
+    "stride": {"stride": 4},
+}
+
+
+def model_of(name: str, **changes: Any) -> SequenceModel:
+    options = dict(BLOCKS[name])
+    torch.manual_seed(3)
+    channels = options.pop("channels", WIDTH)
+    inputs = tuple(i % WIDTH for i in range(channels)) if channels != WIDTH else ()
+    cut = options.pop("kernel_length", None)
+    forward = systems_of(1, channels, inputs=inputs, kernel_length=cut)
+    backward = None
+    if options.pop("backward", False):
+        backward = systems_of(2, channels, feedthrough=False, inputs=inputs)
+    plain = {
+        "norm": "layer", "norm_placement": "pre", "norm_epsilon": 1e-5, "residual": True,
+        "activation": "gelu", "mixing": "linear", "final_activation": "glu",
+    }  # fmt: skip
+    block = BlockConfig(
+        name="block", systems=forward.config, backward=backward and backward.config,
+        **{**plain, **options},
+    )  # fmt: skip
+    config = ModelConfig(
+        d_input=2, d_output=3, d_model=WIDTH, encoder="linear", blocks=(block,), pooling="mean",
+        decoder="linear", length=None, final_norm="layer",
+    )  # fmt: skip
+    model = SequenceModel(dataclasses.replace(config, **changes))
+    model.blocks[0].systems, model.blocks[0].backward_systems = forward, backward
+    for parameter in model.blocks[0].norm.parameters():
+        torch.nn.init.normal_(parameter, 1.0, 0.2)
+    return model.eval()
+
+
+def sequences(batch: int = 2) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(batch, LENGTH, 2, dtype=torch.float64, generator=generator)
+
+
+@pytest.mark.parametrize("name", [n for n in BLOCKS if model_of(n).config.streams])
+def test_recurrence_agrees_with_convolution(name: str) -> None:
+    model, x = model_of(name).double(), sequences()
+    x = x[:, : model.config.exact_samples]
+    with torch.inference_mode():
+        expected = model.running(x)
+        torch.testing.assert_close(model.stream(x), expected, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_graphs_agree_with_the_model(name: str, tmp_path: Path) -> None:
+    model = model_of(name)
+    for mode in ("step", "sequence") if model.config.streams else ("sequence",):
+        exported = s4edge.export_onnx(model, tmp_path / "m.onnx", mode)
+        assert exported.max_abs_error < 1e-5 * exported.max_abs_output, mode
+    if not model.config.streams:
+        with pytest.raises(s4edge.S4EdgeError, match="no step graph"):
+            s4edge.export_onnx(model, tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("pooling", ["none", "mean", "sum", "last", "first"])
+def test_poolings_stream_and_export(pooling: str, tmp_path: Path) -> None:
+    model, x = model_of("plain", pooling=pooling), sequences()
+    for mode in ("step", "sequence"):
+        exported = s4edge.export_onnx(model, tmp_path / "m.onnx", mode)
+        assert exported.max_abs_error < 1e-5 * exported.max_abs_output
+    model = model.double()
+    with torch.inference_mode():
+        streamed = model.stream(x)
+        torch.testing.assert_close(streamed, model.running(x), rtol=0, atol=1e-11)
+        last = streamed if pooling == "none" else streamed[:, -1]
+        torch.testing.assert_close(last, model(x), rtol=0, atol=1e-11)
+        if pooling != "none":
+            lengths = torch.tensor([LENGTH, 7])
+            alone = model(x[1:, :7])[0]
+            torch.testing.assert_close(model(x, lengths)[1], alone, rtol=0, atol=1e-11)
+
+
+def test_an_embedding_takes_tokens(tmp_path: Path) -> None:
+    model = model_of("plain", encoder="embedding", d_input=11)
+    tokens = torch.randint(0, 11, (2, LENGTH), generator=torch.Generator().manual_seed(0))
+    for mode in ("step", "sequence"):
+        exported = s4edge.export_onnx(model, tmp_path / "m.onnx", mode)
+        assert exported.max_abs_error < 1e-5 * exported.max_abs_output
+    with torch.inference_mode():
+        torch.testing.assert_close(model.stream(tokens)[:, -1], model(tokens), rtol=0, atol=1e-5)
+    for wrong in (tokens + 5, tokens.double(), tokens[..., None]):
+        with pytest.raises(s4edge.S4EdgeError, match="tokens from 0 to 10"):
+            model(wrong)
+
+
+def test_backward_systems_by_the_sum() -> None:
+    forward, backward = systems_of(1, WIDTH), systems_of(2, WIDTH, feedthrough=False)
+    model = model_of("backward").double()
+    block = model.blocks[0]
+    u = sequences().new_tensor(np.random.default_rng(0).standard_normal((1, 30, WIDTH)))
+    k0, k1 = forward.modes().kernel(30), backward.modes().kernel(30)
+    D = forward.D.detach().double().numpy()
+    expected = D * u[0].numpy()
+    for t in range(30):
+        for s in range(30):
+            expected[t] += (k0[:, t - s] if s <= t else k1[:, s - t - 1]) * u[0, s].numpy()
+    seen = {}
+    block._after = lambda x, u, y: seen.setdefault("y", y)  # type: ignore[method-assign]
+    block._before = lambda x: x  # type: ignore[method-assign]
+    with torch.inference_mode():
+        block(u)
+    np.testing.assert_allclose(seen["y"][0].numpy(), expected, atol=1e-10)
+
+
+def test_a_cut_kernel_is_zero_from_there_and_streams_up_to_there() -> None:
+    model, x = model_of("cut").double(), sequences()
+    assert model.config.exact_samples == 20
+    kernel = model.blocks[0].systems.modes().kernel(LENGTH)
+    kernel[:, 20:] = 0
+    u = torch.randn(1, LENGTH, WIDTH, dtype=torch.float64)
+    with torch.inference_mode():
+        got = model.blocks[0].systems(u)[0].numpy()
+        expected = model.blocks[0].systems.D.numpy() * u[0].numpy()
+        for t in range(LENGTH):
+            for k in range(t + 1):
+                expected[t] += kernel[:, k] * u[0, t - k].numpy()
+        np.testing.assert_allclose(got, expected, atol=1e-10)
+        with pytest.raises(s4edge.S4EdgeError, match="cut at 20 samples"):
+            model.stream(x)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_variant_is_saved_and_compressed(name: str, tmp_path: Path) -> None:
+    model = model_of(name)
+    small = s4edge.compress(model, 4)
+    s4edge.save(small, tmp_path / "m.safetensors")
+    back = s4edge.load(tmp_path / "m.safetensors")
+    assert back.config == small.config
+    with torch.inference_mode():
+        torch.testing.assert_close(back(sequences().float()), small(sequences().float()))
+    for layer in small.provenance.history[-1]["layers"]:
+        for error, bound in zip(layer["channel_error"], layer["channel_error_bound"], strict=True):
+            assert error <= bound * (1 + 1e-6) + 1e-9
+
+
+def test_channels_first_is_the_same_transposed() -> None:
+    model = model_of("plain", pooling="none").double()
+    bare = model_of("plain", pooling="none", channels_first=True).double()
+    x = sequences()
+    with torch.inference_mode():
+        torch.testing.assert_close(bare(x.mT), model(x).mT)
+        torch.testing.assert_close(bare.stream(x.mT), model.stream(x).mT)
+
+
+def test_systems_without_modes_are_a_scale() -> None:
+    counts = (0,) * WIDTH
+    systems = DiagonalSystems(SystemsConfig("feedforward", 0, 1, counts, counts, counts))
+    u = torch.randn(1, 9, WIDTH)
+    systems.D.data.fill_(2)
+    with torch.inference_mode():
+        torch.testing.assert_close(systems(u), 2 * u)
