@@ -1,10 +1,13 @@
-"""From a checkpoint file to its tensors, running nothing that the file holds."""
+"""From a checkpoint file to its tensors and configuration, running nothing that the file holds."""
 
 from __future__ import annotations
 
 import pickle
 import re
+import warnings
 import zipfile
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +16,68 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from s4edge.checkpoints import unpickle
 from s4edge.errors import S4EdgeError
 
 # Where training scripts put the state dict.
 _STATE_DICT_KEYS = ("model", "state_dict", "model_state_dict")
+# Where they put the running average of the weights, and where it lies in there.
+_EMA_KEYS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict", "ema_model")
+_EMA_INNER_KEYS = (*_STATE_DICT_KEYS, "module", "shadow")
+# The same as a part of a state dict: how its names begin, and those of the ordinary weights.
+_EMA_PREFIXES = (("model_ema.", "model."), ("ema_model.", "model."), ("ema.", ""))
+# How files of torch.save begin, new and old.
+_ZIP, _PICKLE = b"PK", b"\x80"
+# What torch.load raises on files that are damaged or none of its own.
+_LOAD_ERRORS = (
+    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError,
+    IndexError, TypeError, AssertionError, zipfile.BadZipFile,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Container:
+    """What is in a checkpoint file.
+
+    Attributes:
+        tensors: the state dict.
+        config: the configuration that Lightning saves (``hyper_parameters``), in plain values,
+            interpolations as text; None if there is none.
+        weights: "model", or "ema" for the running average of the weights.
+        notes: what a person should know about the choice.
+    """
+
+    tensors: dict[str, Tensor]
+    config: dict[str, Any] | None = None
+    weights: str = "model"
+    notes: tuple[str, ...] = ()
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The state dict of a ``.pt``, ``.pth``, ``.ckpt`` or ``.safetensors`` file.
+    """The state dict of a checkpoint file, as `read_container`."""
+    return read_container(path).tensors
+
+
+def read_container(path: Path, weights: str | None = None) -> Container:
+    """Read a ``.pt``, ``.pth``, ``.ckpt`` or ``.safetensors`` file.
+
+    Args:
+        path: the file.
+        weights: "model" or "ema" (the running average of the weights), which must be there; None
+            takes the first that is there.
 
     Raises:
         S4EdgeError: the file is missing, empty, truncated, needs code to be run, or holds no state
             dict.
     """
+    if weights not in (None, "model", "ema"):
+        raise S4EdgeError(f"{path}: weights={weights} cannot be read; supported: model, ema")
     if not path.exists():
         raise S4EdgeError(f"{path} does not exist")
     if path.is_dir():
         raise S4EdgeError(f"{path} is a folder; name the checkpoint file in it")
+    if path.suffix == ".onnx":
+        raise S4EdgeError(f"{path} is a graph, no checkpoint: name the model it was exported from")
     try:
         with open(path, "rb") as file:
             empty = not file.read(1)
@@ -47,48 +95,158 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             ) from error
     else:
         content = _torch_load(path)
-    return _without_common_prefix(_state_dict(path, content))
+    return _choose(path, content, weights)
 
 
 def _torch_load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        with warnings.catch_warnings():
+            # What torch warns of is refused below.
+            warnings.simplefilter("ignore")
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True)
+            except pickle.UnpicklingError as error:
+                return _load_as_data(path, error)
+    except _LOAD_ERRORS as error:
         text = str(error)
-        named = re.search(r"GLOBAL (\S+) was not an allowed global", text) or re.search(
-            r"Trying to (?:load|call) \W*(?:unsupported GLOBAL )?([\w.]+)", text
-        )
-        if named or "Unsupported" in text:
-            what = f" ({named.group(1)})" if named else ""
+        with open(path, "rb") as file:
+            start = file.read(2)
+        code = _needs_code(text, start)
+        if code is not None:
             raise S4EdgeError(
-                f"{path} holds Python objects{what} that only running code from the file could "
+                f"{path} holds Python objects{code} that only running code from the file could "
                 "restore; refused. Re-save the weights alone: "
                 f"torch.save({{'model': model.state_dict()}}, '{path.name}')"
             ) from error
-        raise _damaged(path, text) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError, IndexError,
-            TypeError, AssertionError, zipfile.BadZipFile) as error:  # fmt: skip
-        raise _damaged(path, str(error)) from error
+        reason = " ".join(text.split(". ")[0].split())[:120] or "it ends too early"
+        if start != _ZIP and start[:1] != _PICKLE:
+            reason = "it does not begin like one"
+        elif isinstance(error, pickle.UnpicklingError):
+            reason = "its pickle cannot be followed"
+        raise S4EdgeError(
+            f"{path} is no readable PyTorch checkpoint ({reason}); it is truncated, damaged or "
+            "another kind of file: fetch or save it again"
+        ) from error
 
 
-def _damaged(path: Path, text: str) -> S4EdgeError:
-    reason = " ".join(text.split(". ")[0].split())[:120] or "it ends too early"
-    return S4EdgeError(
-        f"{path} is no readable PyTorch checkpoint ({reason}); it is truncated, damaged or "
-        "another kind of file: fetch or save it again"
+def _needs_code(text: str, start: bytes) -> str | None:
+    """What the file asks to run, in words that may be empty; None if that is not the trouble."""
+    named = re.search(r"GLOBAL (\S+) was not an allowed global", text) or re.search(
+        r"Trying to (?:load|call) \W*(?:unsupported GLOBAL )?([\w.]+)", text
+    )
+    if named:
+        return f" ({named.group(1)})"
+    if "TorchScript" in text:
+        return " (TorchScript)"
+    # A plain pickle of another protocol than torch's own.
+    return "" if start[:1] == _PICKLE and "Unsupported operand" in text else None
+
+
+def _load_as_data(path: Path, refusal: pickle.UnpicklingError) -> Any:
+    """What weights_only would not read, with objects as records of themselves.
+
+    Raises:
+        UnpicklingError: the ``refusal``, or one that names what would have to be run.
+    """
+    try:
+        with open(path, "rb") as file:
+            # Of an open zip torch reads what it needs. Given another file as such, it would try
+            # whether it is a tar archive and unpack that.
+            zipped = file.read(4) == _ZIP + b"\x03\x04"
+            source: Any = file if zipped else BytesIO(path.read_bytes())
+            source.seek(0)
+            return torch.load(
+                source, map_location="cpu", weights_only=False, pickle_module=unpickle
+            )
+    except unpickle.CodeNeededError:
+        raise
+    except (*_LOAD_ERRORS, RecursionError, MemoryError):
+        raise refusal from None
+
+
+def _choose(path: Path, content: Any, weights: str | None) -> Container:
+    """The ordinary weights or the running average, with the configuration."""
+    content = content if isinstance(content, dict) else {}
+    config = None
+    if "hyper_parameters" in content:
+        try:
+            config = unpickle.plain(content["hyper_parameters"])
+        except S4EdgeError as error:
+            raise S4EdgeError(f"{path}: {error}") from error
+    model = _find(content, _STATE_DICT_KEYS, _STATE_DICT_KEYS)
+    if model is None and _has_tensors(content):
+        model = content
+    ema = _find(content, _EMA_KEYS, _EMA_INNER_KEYS)
+    if ema is not None:
+        # How far the average has run is no weight.
+        ema = {name: value for name, value in ema.items() if isinstance(value, Tensor)}
+    if model is not None and ema is None:
+        model, ema = _split(model)
+    if weights is None:
+        weights = "model" if model is not None or ema is None else "ema"
+    if weights == "ema" and ema is None:
+        raise S4EdgeError(f"{path} has no running average (EMA) of its weights; leave weights out")
+    notes: tuple[str, ...] = ()
+    if weights == "model" and ema is not None:
+        notes = (
+            "the file also holds a running average (EMA) of the weights: weights=ema takes it",
+        )
+    elif weights == "ema":
+        notes = ("the weights are the running average (EMA) that the file holds",)
+    chosen = ema if weights == "ema" else model
+    return Container(
+        tensors=_without_wrappers(_state_dict(path, chosen)),
+        config=config if isinstance(config, dict) else None,
+        weights=weights,
+        notes=notes,
     )
 
 
-def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
-    if isinstance(content, dict):
-        for key in _STATE_DICT_KEYS:
-            if isinstance(content.get(key), dict):
-                content = content[key]
-                break
-    tensors = isinstance(content, dict) and {
-        name: value for name, value in content.items() if isinstance(value, Tensor)
+def _find(
+    content: dict[Any, Any], keys: tuple[str, ...], inner: tuple[str, ...]
+) -> dict[Any, Any] | None:
+    """The first entry that is a state dict or has one under one of the ``inner`` keys."""
+    for key in keys:
+        value = content.get(key)
+        if not isinstance(value, dict):
+            continue
+        for each in (value, *(value.get(name) for name in inner)):
+            if isinstance(each, dict) and _has_tensors(each):
+                return each
+    return None
+
+
+def _has_tensors(content: dict[Any, Any]) -> bool:
+    return any(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    )
+
+
+def _split(model: dict[Any, Any]) -> tuple[dict[Any, Any], dict[Any, Any] | None]:
+    """Part a state dict that holds the running average beside the ordinary weights."""
+    names = {name for name in model if isinstance(name, str)}
+    for prefix, ordinary in _EMA_PREFIXES:
+        renamed = {
+            ordinary + name.removeprefix(prefix): name for name in names if name.startswith(prefix)
+        }
+        rest = names - set(renamed.values())
+        averaged = set(renamed) & rest
+        if averaged and averaged == {name for name in rest if name.startswith(ordinary)}:
+            plain = {name: value for name, value in model.items() if name in rest}
+            return plain, {
+                name: model[renamed[name]] if name in averaged else value
+                for name, value in plain.items()
+            }
+    return model, None
+
+
+def _state_dict(path: Path, content: dict[Any, Any] | None) -> dict[str, Tensor]:
+    tensors = content and {
+        name: value
+        for name, value in content.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
     }
-    if not tensors:
+    if not content or not tensors:
         raise S4EdgeError(
             f"{path} holds no state dict: expected tensors by name, plain or under "
             + " or ".join(repr(key) for key in _STATE_DICT_KEYS)
@@ -101,9 +259,14 @@ def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
     return tensors
 
 
-def _without_common_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop ``module.``, put first by DataParallel, and ``_orig_mod.``, put by torch.compile."""
-    for prefix in ("module.", "_orig_mod."):
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return tensors
+def _without_wrappers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Drop what DataParallel, torch.compile and AveragedModel put into a state dict.
+
+    ``module.`` goes where every name begins with it, ``_orig_mod.`` wherever it is.
+    """
+    tensors = {name.replace("_orig_mod.", ""): tensor for name, tensor in tensors.items()}
+    while True:
+        names = set(tensors) - {"n_averaged"}
+        if not names or not all(name.startswith("module.") for name in names):
+            return tensors
+        tensors = {name.removeprefix("module."): tensors[name] for name in tensors if name in names}

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from s4edge.checkpoints import dss, s4block, s4d
+from s4edge.checkpoints.assemble import NormReading, Piece, assemble, fill, provenance
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.layer import Layer, LayerReader
+from s4edge.checkpoints.layers import check_class, read_layer
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
-from s4edge.model.configuration import BlockConfig, ModelConfig, NormPlacement
-from s4edge.model.sequence_model import Provenance, SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.configuration import ModelConfig, NormPlacement
+from s4edge.model.sequence_model import SequenceModel
 
-LAYER_READERS = (s4d.READER, s4block.READER, dss.READER)
-SIDECAR_CLASS = "example.S4Model"
+CLASS = "example.S4Model"
 
 
 def claims(names: set[str]) -> bool:
@@ -27,129 +21,49 @@ def claims(names: set[str]) -> bool:
     return any(name.startswith("s4_layers.") for name in names)
 
 
-def flatten_sidecar(config: dict[str, Any]) -> dict[str, Any]:
-    """One level of facts from the constructor's arguments and those of its layers.
-
-    Raises:
-        S4EdgeError: ``layer_kwargs`` is no object.
-    """
-    config = dict(config)
-    layer_options = config.pop("layer_kwargs", None) or {}
-    if not isinstance(layer_options, dict):
-        raise S4EdgeError("the sidecar's layer_kwargs is no JSON object; mend or remove it")
-    return {**config, **layer_options}
-
-
 def read(tensors: Tensors, facts: Facts) -> SequenceModel:
-    """Read a whole model.
+    """Read a whole model; ``facts.saved`` are its constructor's arguments.
 
     Raises:
         S4EdgeError: a tensor is missing, left over or wrong, or a fact is missing.
     """
+    layer_facts = facts.within(_layer_options(tensors, facts))
     d_model, d_input = tensors.shape("encoder.weight", "d_model", "d_input")
-    d_output, _ = tensors.shape("decoder.weight", "d_output", "d_model")
+    d_output = tensors.shape("decoder.weight", "d_output", "d_model")[0]
     for key, value in (("d_input", d_input), ("d_output", d_output), ("d_model", d_model)):
         facts.infer(key, value)
     facts.ignore("dropout")
-    count = facts.infer("n_layers", _count_layers(tensors))
-    reader = _recognize(tensors, facts)
-    placement: NormPlacement = (
-        "pre" if facts.get("prenorm", False, allowed=(False, True)) else "post"
-    )
-    # What overflows is refused when the systems are built.
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        layers = [
-            reader.read(tensors.under(f"s4_layers.{index}."), facts, d_model)
-            for index in range(count)
-        ]
-    systems = [_systems(tensors, index, layer) for index, layer in enumerate(layers)]
-    lengths = {layer.length for layer in layers}
+    count = facts.infer("n_layers", tensors.count("s4_layers"))
+    prenorm = facts.get("prenorm", False, allowed=(False, True))
+    placement: NormPlacement = "pre" if prenorm else "post"
+    pieces, names = [], set()
+    for index in range(count):
+        prefix = f"s4_layers.{index}"
+        reader, layer = read_layer(tensors.under(f"{prefix}."), layer_facts, d_model)
+        names.add(reader.name)
+        norm = NormReading("layer", 1e-5, asdict(tensors.affine(f"norms.{index}.", d_model)))
+        pieces.append(Piece(prefix, layer, norm, placement, (1.0, 1.0)))
     config = ModelConfig(
-        d_input=d_input,
-        d_output=d_output,
-        d_model=d_model,
-        encoder="linear",
-        blocks=tuple(
-            BlockConfig(
-                name=f"s4_layers.{index}",
-                systems=systems[index].config,
-                norm="layer",
-                norm_placement=placement,
-                norm_epsilon=1e-5,
-                residual=True,
-                activation=layer.activation,
-                mixing="linear",
-                final_activation=layer.final_activation,
-            )
-            for index, layer in enumerate(layers)
-        ),
-        pooling="mean",
-        decoder="linear",
-        length=lengths.pop(),
-    )
-    model = SequenceModel(config)
-    _fill(model.encoder, tensors, "encoder.", d_model, d_input)
-    _fill(model.decoder, tensors, "decoder.", d_output, d_model)
-    for index, (block, layer) in enumerate(zip(model.blocks, layers, strict=True)):
-        block.systems = systems[index]
-        _copy(block.mixing, layer.mixing_weight, layer.mixing_bias)
-        _fill(block.norm, tensors, f"norms.{index}.", d_model)
+        d_input=d_input, d_output=d_output, d_model=d_model, encoder="linear", blocks=(),
+        pooling="mean", decoder="linear", length=None,
+    )  # fmt: skip
+    model = assemble(tensors, config, pieces)
+    fill(model.encoder, asdict(tensors.linear("encoder.", d_model, d_input)))
+    fill(model.decoder, asdict(tensors.linear("decoder.", d_output, d_model)))
     tensors.finish()
+    layer_facts.finish()
     facts.finish()
-    model.provenance = Provenance(
-        source=tensors.path.name,
-        format=f"example.py backbone, {reader.name}",
-        inferred=facts.inferred,
-        assumed=facts.assumed,
-        given=facts.given,
-    )
+    layout = f"example.py backbone, {' and '.join(sorted(names))}"
+    model.provenance = provenance(layout, tensors, facts, pieces)
     return model.eval()
 
 
-def _count_layers(tensors: Tensors) -> int:
-    found = {
-        int(match.group(1))
-        for name in tensors.names()
-        if (match := re.match(r"s4_layers\.(\d+)\.", name))
-    }
-    return max(found) + 1
-
-
-def _recognize(tensors: Tensors, facts: Facts) -> LayerReader:
-    first = tensors.under("s4_layers.0.")
-    for reader in LAYER_READERS:
-        if reader.claims(first):
-            # A sidecar names the class; in our own words it is the reader's name.
-            if facts.saved.get("layer") in reader.classes:
-                facts.saved["layer"] = reader.name
-            facts.infer("layer", reader.name)
-            return reader
-    raise S4EdgeError(
-        f"{tensors.path}: the layers under s4_layers.0 are of no known kind; known: "
-        + ", ".join(reader.name for reader in LAYER_READERS)
-    )
-
-
-def _systems(tensors: Tensors, index: int, layer: Layer) -> DiagonalSystems:
-    try:
-        return DiagonalSystems.from_modes(
-            layer.modes,
-            layer.D,
-            kind=layer.kind,
-            state_size=layer.state_size,
-            states_per_size=layer.states_per_size,
-            length=layer.length,
-        )
-    except S4EdgeError as error:
-        raise S4EdgeError(f"{tensors.path}: s4_layers.{index}: {error}") from error
-
-
-def _fill(module: torch.nn.Module, tensors: Tensors, prefix: str, *shape: int) -> None:
-    """Copy ``weight`` of this shape and ``bias`` of its first axis into a module."""
-    _copy(module, tensors.take(prefix + "weight", *shape), tensors.take(prefix + "bias", shape[0]))
-
-
-def _copy(module: torch.nn.Module, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
-    with torch.no_grad():
-        module.get_parameter("weight").copy_(torch.from_numpy(weight))
-        module.get_parameter("bias").copy_(torch.from_numpy(bias))
+def _layer_options(tensors: Tensors, facts: Facts) -> dict[str, Any]:
+    """Take the layer's own options out of the backbone's; check that its class is the one found."""
+    said = facts.saved.pop("layer", None)
+    options = facts.saved.pop("layer_kwargs", None) or {}
+    if not isinstance(options, dict):
+        raise S4EdgeError(f"{tensors.path}: its configuration's layer_kwargs is no JSON object")
+    if said is not None:
+        check_class(tensors.under("s4_layers.0."), str(said))
+    return options

@@ -34,6 +34,16 @@ class Facts:
     inferred: dict[str, Any] = field(default_factory=dict)
     assumed: dict[str, Any] = field(default_factory=dict)
     _asked: set[str] = field(default_factory=set)
+    # Of this part alone: an option that was saved for another part is not heard here.
+    _asked_here: set[str] = field(default_factory=set)
+
+    def within(self, saved: dict[str, Any]) -> Facts:
+        """Facts of a part with options of its own; what is found is told with the whole's."""
+        if "length" in self.saved:
+            saved = {"length": self.saved["length"], **saved}
+        return Facts(
+            self.path, self.overrides, saved, self.given, self.inferred, self.assumed, self._asked
+        )
 
     def get(
         self,
@@ -54,7 +64,7 @@ class Facts:
         Raises:
             S4EdgeError: the value is not among ``allowed``, or is unknown and has no default.
         """
-        self._asked.add(key)
+        self.ignore(key)
         if key in self.overrides or key in self.saved:
             value = self.overrides[key] if key in self.overrides else self.saved[key]
             self.given[key] = value
@@ -91,7 +101,7 @@ class Facts:
         Raises:
             S4EdgeError: what was given contradicts it.
         """
-        self._asked.add(key)
+        self.ignore(key)
         for origin, facts in (("--set", self.overrides), ("its configuration", self.saved)):
             if key in facts and facts[key] != value:
                 raise S4EdgeError(
@@ -104,6 +114,7 @@ class Facts:
     def ignore(self, *keys: str) -> None:
         """Name facts that do not change what the trained model computes."""
         self._asked.update(keys)
+        self._asked_here.update(keys)
 
     def finish(self) -> None:
         """Check that nothing that was said went unheard.
@@ -111,12 +122,16 @@ class Facts:
         Raises:
             S4EdgeError: an override or a saved option has no meaning for this layout.
         """
-        for origin, facts in (("--set", self.overrides), ("its configuration", self.saved)):
+        # A sidecar says at what length it was recorded, needed or not.
+        for origin, facts, known in (
+            ("--set", self.overrides, self._asked),
+            ("its configuration", self.saved, self._asked_here | {"length"}),
+        ):
             for key in facts:
-                if key not in self._asked:
+                if key not in known:
                     raise S4EdgeError(
                         f"{self.path}: {origin} gives {key}={_word(facts[key])}, which this layout "
-                        "does not know; known: " + ", ".join(sorted(self._asked))
+                        "does not know; known: " + ", ".join(sorted(known))
                     )
 
 

@@ -14,11 +14,13 @@ from s4edge.model.configuration import Activation, FinalActivation
 from s4edge.model.modes import Modes
 
 Float = NDArray[np.float64]
+Int = NDArray[np.int64]
 
 # Upstream's other names for activations.
 ACTIVATION_NAMES: dict[str | None, Activation] = {
     None: "identity",
     "id": "identity",
+    "none": "identity",
     "identity": "identity",
     "linear": "identity",
     "gelu": "gelu",
@@ -33,20 +35,52 @@ ACTIVATION_NAMES: dict[str | None, Activation] = {
 
 
 @dataclass(frozen=True)
+class Gate:
+    """A multiplicative branch around the systems: ``out_act(output(y)) * act(input(x))``.
+
+    Attributes:
+        input_weight: (width, features), on the layer's input.
+        input_bias: (width,).
+        activation: of the branch.
+        output_weight: (width, systems), on the activated systems' outputs.
+        output_bias: (width,).
+        output_activation: of these; before a "glu" the output has 2 width rows.
+    """
+
+    input_weight: Float
+    input_bias: Float
+    activation: Activation
+    output_weight: Float
+    output_bias: Float
+    output_activation: FinalActivation = "identity"
+
+
+@dataclass(frozen=True)
 class Layer:
     """One upstream layer in our terms: systems, activation, mixing, final activation.
 
+    With ``H`` features in and ``S`` systems: ``y = systems(x)``; with ``hyper``, the first half
+    of the systems is multiplied by the activated second half; ``activation``; the gate;
+    ``multiplied_activation``; ``mixing``; ``final_activation``.
+
     Attributes:
         kind: name of the upstream layer.
-        modes: the systems in discrete time.
-        D: (channels,) feed-through.
+        modes: the S systems in discrete time.
+        D: (S,) feed-through.
         state_size: upstream's ``d_state``.
         states_per_size: real states per unit of it.
-        activation: after the systems.
-        mixing_weight: (channels or twice as many, channels), or None without a linear layer.
-        mixing_bias: as many as the weight has rows.
+        activation: after the systems; "glu" halves their number.
+        mixing_weight: (rows, systems after activation and gate), or None without a linear layer.
+        mixing_bias: (rows,), or None with it.
         final_activation: after the mixing.
         length: the one sequence length the kernels are exact for, or None.
+        inputs: (S,) the feature that each system reads; None: system i reads feature i.
+        backward: systems that run from the end, ``y_t += sum_j K[j] x_{t+1+j}``, or None.
+        kernel_length: kernels are zero from there on, as upstream cuts them, or None.
+        hyper: activation of the second half of the systems, or None.
+        gate: or None.
+        multiplied_activation: after the gate.
+        notes: what a person should know about how it was read (conditioning, truncation).
     """
 
     kind: str
@@ -54,11 +88,18 @@ class Layer:
     D: Float
     state_size: int
     states_per_size: int
-    activation: Activation
-    mixing_weight: Float
-    mixing_bias: Float
+    activation: FinalActivation
+    mixing_weight: Float | None
+    mixing_bias: Float | None
     final_activation: FinalActivation
     length: int | None = None
+    inputs: Int | None = None
+    backward: Modes | None = None
+    kernel_length: int | None = None
+    hyper: Activation | None = None
+    gate: Gate | None = None
+    multiplied_activation: Activation = "identity"
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

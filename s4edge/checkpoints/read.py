@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from s4edge.checkpoints import example_backbone
-from s4edge.checkpoints.container import read_tensors
+from s4edge.checkpoints import bare_layer, example_backbone, sequence_backbone
+from s4edge.checkpoints.container import read_container
 from s4edge.checkpoints.facts import Facts, read_sidecar
+from s4edge.checkpoints.layers import check_class
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
@@ -26,25 +27,72 @@ def read_checkpoint(path: str | Path, overrides: Mapping[str, Any] | None = None
         S4EdgeError: the file cannot be read, its layout is unknown, or a fact is missing.
     """
     path = Path(path)
-    tensors = read_tensors(path)
-    facts = Facts(path, dict(overrides or {}))
-    if not example_backbone.claims(set(tensors)):
-        some = ", ".join(sorted(tensors)[:3])
-        raise S4EdgeError(
-            f"{path} is of no layout that s4edge knows (its tensors start with {some}); it reads "
-            "whole models of upstream's example.py, with tensors encoder.*, s4_layers.*, norms.*, "
-            "decoder.*"
-        )
+    overrides = dict(overrides or {})
+    container = read_container(path, weights=overrides.pop("weights", None))
+    tensors, names = Tensors(path, container.tensors), set(container.tensors)
+    facts = Facts(path, overrides)
+    cls = _read_configuration(path, facts, container.config)
+    model = _read(path, tensors, names, facts, cls)
+    model.provenance.notes = [*container.notes, *model.provenance.notes]
+    return model
+
+
+def _read(
+    path: Path, tensors: Tensors, names: set[str], facts: Facts, cls: str | None
+) -> SequenceModel:
+    if example_backbone.claims(names):
+        _check_class(path, cls, example_backbone.CLASS)
+        return example_backbone.read(tensors, facts)
+    if sequence_backbone.claims(names):
+        _check_class(path, cls, *sequence_backbone.CLASSES)
+        return sequence_backbone.read(tensors, facts)
+    if bare_layer.claims(tensors):
+        if cls is not None:
+            check_class(tensors, cls)
+        return bare_layer.read(tensors, facts)
+    some = ", ".join(sorted(names)[:3])
+    raise S4EdgeError(
+        f"{path} is of no layout that s4edge knows (its tensors start with {some}); it reads whole "
+        "models of upstream's example.py (encoder.*, s4_layers.*, norms.*, decoder.*), its "
+        "SequenceModel (layers.*), and bare layers"
+    )
+
+
+# What upstream's trainer saves of its configuration and a reader asks for; the rest is training.
+_MODEL_PARTS = ("model", "encoder", "decoder", "d_input", "d_output", "l_output")
+
+
+def _read_configuration(path: Path, facts: Facts, saved: Any) -> str | None:
+    """Put the sidecar's or else the file's own configuration into the facts.
+
+    Returns:
+        The class that the sidecar names.
+    """
     sidecar = read_sidecar(path)
-    if sidecar is not None:
-        cls = sidecar.get("cls", example_backbone.SIDECAR_CLASS)
-        if cls != example_backbone.SIDECAR_CLASS:
-            raise S4EdgeError(
-                f"{path}: its sidecar says cls={cls}, the tensors are of "
-                f"{example_backbone.SIDECAR_CLASS}"
-            )
-        facts.saved = example_backbone.flatten_sidecar(sidecar["config"])
-        if "L" in sidecar and "length" not in facts.saved:
-            facts.saved["length"] = sidecar["L"]
-            facts.ignore("length")
-    return example_backbone.read(Tensors(path, tensors), facts)
+    if sidecar is None:
+        if isinstance(saved, dict) and isinstance(saved.get("model"), dict):
+            parts = {key: saved[key] for key in _MODEL_PARTS if key in saved}
+            facts.saved = _without_references(parts)
+        return None
+    facts.saved = dict(sidecar["config"])
+    if "L" in sidecar and "length" not in facts.saved:
+        facts.saved["length"] = sidecar["L"]
+    return sidecar.get("cls")
+
+
+def _without_references(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without values that hydra would have looked up elsewhere or left open."""
+    out: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            out[key] = _without_references(value)
+        elif isinstance(value, list):
+            out[key] = [_without_references(v) if isinstance(v, dict) else v for v in value]
+        elif not (isinstance(value, str) and ("${" in value or value == "???")):
+            out[key] = value
+    return out
+
+
+def _check_class(path: Path, said: str | None, *known: str) -> None:
+    if said is not None and said not in known:
+        raise S4EdgeError(f"{path}: its sidecar says cls={said}, the tensors are of {known[0]}")

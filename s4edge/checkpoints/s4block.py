@@ -1,149 +1,229 @@
-"""The full S4 layer with a diagonal state matrix (``S4Block``, ``mode='diag'``, version 4)."""
+"""The full S4 layer of version 4: ``S4Block`` around an ``FFTConv`` with its kernel.
+
+The standalone file (``models/s4/s4.py``) and the training repository (``src/models``) write the
+same tensors; the latter also knows dense kernels, weight normalization and gates like "glu-gelu".
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from s4edge.checkpoints import linear
+from s4edge.checkpoints.dense import read_dense
+from s4edge.checkpoints.diagonal import Diagonal, read_diagonal
+from s4edge.checkpoints.dplr import LowRankSystems, read_low_rank, refuse_bandlimit
 from s4edge.checkpoints.facts import Facts
+from s4edge.checkpoints.kernels import (
+    Kernels,
+    as_systems,
+    infer_rows,
+    infer_word,
+    kernel_length,
+    stored_length,
+)
 from s4edge.checkpoints.layer import ACTIVATION_NAMES, Layer, LayerReader
+from s4edge.checkpoints.output import GLU_NAMES, read_output
 from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.transforms import TRANSFORMS, transform
 from s4edge.errors import S4EdgeError
-from s4edge.model.configuration import FinalActivation
-from s4edge.model.modes import Modes, expm1
 
-_TRANSFORMS = ("exp", "none", "relu", "sigmoid", "softplus")
+Float = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+_CLASSES = (
+    "models.s4.s4.S4Block",
+    "src.models.s4.s4.S4Block",
+    "src.models.sequence.modules.s4block.S4Block",
+)
 # Options that shape the initialization or the training, not what the trained layer computes.
 _TRAINING_ONLY = (
     "lr", "wd", "dropout", "tie_dropout", "drop_kernel", "dt_min", "dt_max", "dt_tie", "init",
     "measure", "rank", "deterministic", "backend", "verbose", "initializer", "transposed", "n_ssm",
     "real_random", "real_scale", "imag_random", "imag_scale", "B_random", "B_init", "B_scale",
-    "P_scale", "normalize", "weight_norm",
+    "P_scale", "normalize", "random_real", "random_imag", "random_B", "init_args", "layer",
 )  # fmt: skip
-
-
-def _claims(tensors: Tensors) -> bool:
-    return "layer.kernel.inv_dt" in tensors
-
-
-def _transform(value: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    """Upstream's maps from free parameters to positive numbers."""
-    if name == "exp":
-        return np.exp(value)
-    if name == "relu":
-        return np.maximum(value, 0) + 1e-4
-    if name == "sigmoid":
-        return 1 / (1 + np.exp(-value))
-    if name == "softplus":
-        return np.logaddexp(value, 0)
-    return value
+_KERNEL = "kernel."
 
 
 def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
-    """``A = -f(A_real) - i g(A_imag)``, discretized by zero-order hold or bilinearly."""
-    _refuse_other_modes(tensors, facts)
+    """The block around a kernel."""
     facts.ignore(*_TRAINING_ONLY)
-    systems, half = tensors.shape("layer.kernel.A_real", "systems", "d_state / 2")
-    facts.infer("d_state", 2 * half)
-    if d_model % systems:
-        raise S4EdgeError(
-            f"{tensors.path}: {tensors.prefix}layer.kernel.A_real has {systems} systems, which do "
-            f"not divide d_model = {d_model}"
-        )
-    real = _transform(
-        tensors.take("layer.kernel.A_real", systems, half),
-        facts.get("real_transform", "exp", allowed=_TRANSFORMS),
+    _refuse_unread(tensors, facts)
+    inner = tensors.under("layer.")
+    rows, kernel_rows = infer_rows(inner, facts, _KERNEL, d_model)
+    channels, activation = _activation(tensors, facts, rows, d_model)
+    interleaved = rows > 1 and facts.get("swap_channels", False, allowed=(False, True))
+    if rows == 1:
+        facts.ignore("swap_channels")
+    cut = kernel_length(facts)
+    kernels = _read_kernel(inner, facts, d_model, kernel_rows)
+    systems = as_systems(kernels, inner.take("D", rows, d_model), interleaved)
+    multiplied = facts.get("mult_act", None, allowed=tuple(ACTIVATION_NAMES))
+    if multiplied is None:
+        facts.assumed.pop("mult_act", None)
+    # An older name of final_act wins where it is given.
+    older = facts.get("postact", None) is not None
+    facts.assumed.pop("postact", None)
+    if older:
+        facts.ignore("final_act")
+    weight, bias, final = read_output(
+        tensors,
+        facts,
+        "postact" if older else "final_act",
+        channels * d_model,
+        d_model,
+        gates=tuple(GLU_NAMES),
     )
-    imag = _transform(
-        tensors.take("layer.kernel.A_imag", systems, half),
-        facts.get("imag_transform", "none", allowed=_TRANSFORMS),
-    )
-    steps = tensors.shape("layer.kernel.inv_dt", "d_model", "step sizes")[1]
-    inv_dt = tensors.take("layer.kernel.inv_dt", d_model, half if steps != 1 else 1)
-    if facts.get("dt_fast", False, allowed=(False, True)):
-        inv_dt = np.sinh(inv_dt)
-    step = _transform(inv_dt, facts.get("dt_transform", "exp", allowed=_TRANSFORMS))
-    C = tensors.take_complex("layer.kernel.C", 1, d_model, half)[0]
-    B = tensors.take_complex("layer.kernel.B", 1, systems, half)[0]
-
-    # The n_ssm trained systems are tiled over the channels.
-    A = np.tile(-real - 1j * imag, (d_model // systems, 1))
-    B = np.tile(B, (d_model // systems, 1))
-    bandlimit = facts.number("bandlimit", None)
-    if bandlimit is not None:
-        C = C * (step * np.abs(A.imag) / (2 * np.pi) < bandlimit * 0.5)
-    z = step * A
-    if facts.get("disc", "zoh", allowed=("zoh", "bilinear")) == "zoh":
-        log_pole, gain = z, expm1(z) / A
-    else:
-        # |1 + z/2|^2 - |1 - z/2|^2 = 2 Re z keeps slow poles accurate.
-        below = 1 - z / 2
-        modulus = 0.5 * np.log1p(2 * z.real / np.abs(below) ** 2)
-        log_pole, gain = modulus + 1j * np.angle((1 + z / 2) / below), step / below
-    weight, bias, final = _output(tensors, facts, d_model)
-    activation = facts.get("activation", "gelu", allowed=tuple(ACTIVATION_NAMES))
     return Layer(
-        kind="s4block-diag",
-        modes=Modes.from_rows(log_pole, 2 * B * C * gain),
-        D=tensors.take("layer.D", 1, d_model)[0],
-        state_size=2 * half,
-        states_per_size=1,
-        activation=ACTIVATION_NAMES[activation],
+        kind=kernels.kind,
+        modes=systems.modes,
+        D=systems.D,
+        state_size=kernels.state_size,
+        states_per_size=kernels.states_per_size,
+        activation=activation,
         mixing_weight=weight,
         mixing_bias=bias,
         final_activation=final,
+        length=kernels.length,
+        inputs=systems.inputs,
+        backward=systems.backward,
+        kernel_length=cut,
+        multiplied_activation=ACTIVATION_NAMES[multiplied],
+        notes=kernels.notes,
     )
 
 
-def _refuse_other_modes(tensors: Tensors, facts: Facts) -> None:
-    where = f"{tensors.path}: {tensors.prefix.rstrip('.')}"
-    mode = "DPLR (mode 'nplr')" if "layer.kernel.P" in tensors else None
-    if "layer.kernel.A_imag" not in tensors:
-        mode = "real (is_real)"
-    if mode is None and tensors.shape("layer.D", "channels", "d_model")[0] != 1:
-        mode = "multi-channel (channels > 1)"
-    kernel_axes = ("directions", "d_model", "d_state / 2", "2")
-    if mode is None and tensors.shape("layer.kernel.C", *kernel_axes)[0] != 1:
-        mode = "bidirectional"
-    if mode is not None:
-        raise S4EdgeError(
-            f"{where} is an S4Block of the {mode} kind, which s4edge cannot read yet; "
-            "it reads mode='diag', one channel, one direction"
-        )
-    facts.infer("mode", "diag")
-    facts.infer("channels", 1)
-    facts.infer("bidirectional", False)
-    for option in ("l_max", "gate", "bottleneck", "mult_act", "swap_channels", "is_real"):
-        if facts.get(option, None) not in (None, False):
-            raise S4EdgeError(f"{where} has {option}={facts.get(option)}, which cannot be read yet")
+def _refuse_unread(tensors: Tensors, facts: Facts) -> None:
+    """Options that upstream's own class cannot be built with."""
+    for option in ("gate", "bottleneck"):
+        if facts.get(option, None) is not None:
+            raise S4EdgeError(
+                f"{tensors.path}: {tensors.prefix.rstrip('.')} has {option}="
+                f"{facts.get(option)}, which no S4Block of upstream runs with and s4edge does not "
+                "read; retrain without it"
+            )
         facts.assumed.pop(option, None)
+    facts.ignore("gate_act")
 
 
-def _output(
-    tensors: Tensors, facts: Facts, d_model: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], FinalActivation]:
-    rows = tensors.shape("output_linear.0.weight", "rows", "d_model")[0]
-    if rows == 2 * d_model:
-        facts.infer("final_act", "glu")
-        final: FinalActivation = "glu"
+def _activation(tensors: Tensors, facts: Facts, rows: int, d_model: int) -> tuple[int, str]:
+    """The number of channels, and the activation after the systems, which may halve ``D``'s."""
+    prefix = linear.find(tensors, "output_linear.0.")
+    if prefix is None:
+        name = facts.get("activation", "gelu", allowed=(*ACTIVATION_NAMES, "glu"))
+        halves = name == "glu"
     else:
-        name = facts.get(
-            "final_act",
-            allowed=tuple(n for n in ACTIVATION_NAMES if n is not None),
-            why="its output_linear is not of a GLU's width and the activation after it is unknown",
-        )
-        final = ACTIVATION_NAMES[name]
-        rows = d_model
-    weight = tensors.take("output_linear.0.weight", rows, d_model)
-    return weight, tensors.take("output_linear.0.bias", rows), final
+        halves = rows * d_model == 2 * linear.size(tensors, prefix)[1]
+        if halves:
+            name = facts.infer("activation", "glu")
+        else:
+            name = facts.get("activation", "gelu", allowed=tuple(ACTIVATION_NAMES))
+    channels = facts.infer("channels", rows // 2 if halves else rows)
+    return channels, "glu" if name == "glu" else ACTIVATION_NAMES[name]
 
 
-READER = LayerReader(
-    "S4Block, mode diag",
-    (
-        "models.s4.s4.S4Block",
-        "src.models.s4.s4.S4Block",
-    ),
-    _claims,
-    _read,
-)
+def _steps(tensors: Tensors, facts: Facts, d_model: int, half: int) -> Float:
+    """(d_model, 1 or half) step sizes."""
+    count = tensors.shape("kernel.inv_dt", "d_model", "step sizes")[1]
+    inv_dt = tensors.take("kernel.inv_dt", d_model, half if count != 1 else 1)
+    if facts.get("dt_fast", False, allowed=(False, True)):
+        inv_dt = np.sinh(inv_dt)
+    return transform(inv_dt, facts.get("dt_transform", "exp", allowed=TRANSFORMS))
+
+
+def _poles(tensors: Tensors, facts: Facts, real_only: bool) -> Complex:
+    """``A = -f(A_real) - i g(A_imag)``, (systems, half)."""
+    systems, half = tensors.shape("kernel.A_real", "systems", "d_state / 2")
+    real = transform(
+        tensors.take("kernel.A_real", systems, half),
+        facts.get("real_transform", "exp", allowed=TRANSFORMS),
+    )
+    if real_only:
+        facts.ignore("imag_transform")
+        return -real.astype(np.complex128)
+    imag = transform(
+        tensors.take("kernel.A_imag", systems, half),
+        facts.get("imag_transform", "none", allowed=TRANSFORMS),
+    )
+    return -real - 1j * imag
+
+
+def _read_kernel(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Kernels:
+    if "kernel.P" in tensors:
+        return _read_low_rank(tensors, facts, d_model, rows)
+    if "kernel.A_real" in tensors:
+        return _read_diagonal(tensors, facts, d_model, rows)
+    if "kernel.A" in tensors:
+        return _read_dense(tensors, facts, d_model, rows)
+    raise S4EdgeError(
+        f"{tensors.path}: {tensors.prefix}kernel has none of A_real, P and A: it is a kernel "
+        "without a state matrix (conv, ema), which s4edge does not read; it reads modes diag, "
+        "nplr and dense"
+    )
+
+
+def _read_diagonal(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Kernels:
+    infer_word(facts, "mode", "diag", "s4d")
+    real_only = facts.infer("is_real", "kernel.A_imag" not in tensors)
+    A = _poles(tensors, facts, real_only)
+    systems, half = A.shape
+    facts.infer("d_state", half if real_only else 2 * half)
+    step = _steps(tensors, facts, d_model, half)
+    if real_only:
+        B: Complex = tensors.take("kernel.B", 1, systems, half)[0].astype(np.complex128)
+        C: Complex = tensors.take("kernel.C", rows, d_model, half).astype(np.complex128)
+    else:
+        B = tensors.take_complex("kernel.B", 1, systems, half)[0]
+        C = tensors.take_complex("kernel.C", rows, d_model, half)
+    kind, size = ("s4block-real", half) if real_only else ("s4block-diag", 2 * half)
+    diagonal = Diagonal(A, B, C, step)
+    return read_diagonal(diagonal, tensors, facts, "zoh", kind, size)
+
+
+def _read_low_rank(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Kernels:
+    infer_word(facts, "mode", "nplr", "dplr", "s4")
+    facts.infer("is_real", False)
+    # The low-rank kernel is bilinear whatever is said.
+    facts.ignore("disc")
+    refuse_bandlimit(tensors, facts)
+    A = _poles(tensors, facts, real_only=False)
+    systems, half = A.shape
+    facts.infer("d_state", 2 * half)
+    rank = tensors.shape("kernel.P", "rank", "systems", "d_state / 2", "2")[0]
+    P = tensors.take_complex("kernel.P", rank, systems, half)
+    return read_low_rank(
+        LowRankSystems(
+            A=A,
+            P=P,
+            Q=P.conj(),
+            B=tensors.take_complex("kernel.B", 1, systems, half)[0],
+            C=tensors.take_complex("kernel.C", rows, d_model, half),
+            step=_steps(tensors, facts, d_model, half),
+            stored_length=stored_length(tensors, "kernel.l_kernel"),
+        ),
+        tensors,
+        "s4block-dplr",
+    )
+
+
+def _read_dense(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Kernels:
+    infer_word(facts, "mode", "dense", "slow", "real")
+    facts.get("comp", False, allowed=(False,))
+    facts.assumed.pop("comp", None)
+    # Dense kernels take but do not use the options of diagonal ones.
+    facts.ignore("disc", "real_transform", "imag_transform", "bandlimit", "is_real", "dt_fast")
+    step = transform(
+        tensors.take("kernel.inv_dt", d_model, 1),
+        facts.get("dt_transform", "exp", allowed=TRANSFORMS),
+    )
+    return read_dense(tensors, facts, step, rows, "s4block-dense")
+
+
+def _claims(tensors: Tensors) -> bool:
+    return "layer.D" in tensors and any(
+        name.startswith("layer.kernel.") for name in tensors.names()
+    )
+
+
+READER = LayerReader("S4Block", _CLASSES, _claims, _read)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from s4edge.checkpoints.discretize import zero_order_hold
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layer import Layer, LayerReader
 from s4edge.checkpoints.tensors import Tensors
-from s4edge.model.modes import Modes, expm1
+from s4edge.model.modes import Modes
 
 
 def _claims(tensors: Tensors) -> bool:
@@ -24,9 +25,10 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     )
     step = np.exp(tensors.take("kernel.log_dt", d_model))[:, None]
     C = tensors.take_complex("kernel.C", d_model, half)
+    log_pole, gain = zero_order_hold(A, step)
     return Layer(
         kind="s4d",
-        modes=Modes.from_rows(step * A, 2 * C * expm1(step * A) / A),
+        modes=Modes.from_rows(log_pole, 2 * C * gain),
         D=tensors.take("D", d_model),
         state_size=2 * half,
         states_per_size=1,

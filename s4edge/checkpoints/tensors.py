@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from s4edge.errors import S4EdgeError
+
+
+@dataclass(frozen=True)
+class Linear:
+    """``weight`` (out, in) or, of a norm, (features,), and ``bias``."""
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
 
 
 class Tensors:
@@ -63,6 +73,17 @@ class Tensors:
             )
         return shape
 
+    def count(self, name: str) -> int:
+        """How many numbered parts ``name.0.``, ``name.1.``, ... there are, by the largest."""
+        found = (re.match(rf"{re.escape(name)}\.(\d+)\.", each) for each in self.names())
+        return max((int(match.group(1)) for match in found if match), default=-1) + 1
+
+    def linear(self, prefix: str, rows: int | None, columns: int | None) -> Linear:
+        """``weight`` (rows, columns), None for any, and ``bias`` (rows,). Raises as `take`."""
+        shape = self.shape(prefix + "weight", "rows", "columns")
+        weight = self.take(prefix + "weight", rows or shape[0], columns or shape[1])
+        return Linear(weight, self.take(prefix + "bias", weight.shape[0]))
+
     def take(self, name: str, *shape: int) -> NDArray[np.float64]:
         """A tensor as float64.
 
@@ -98,6 +119,17 @@ class Tensors:
                 "diverged or the file is damaged"
             )
         return tensor.numpy()
+
+    def affine(self, prefix: str, size: int) -> Linear:
+        """``weight`` and ``bias`` of a norm, (size,) each. Raises as `take`."""
+        return Linear(self.take(prefix + "weight", size), self.take(prefix + "bias", size))
+
+    def take_count(self, name: str) -> int | None:
+        """A counter that may be there, as a whole number."""
+        if name not in self:
+            return None
+        self._taken.add(self.prefix + name)
+        return int(self._find(name).item())
 
     def take_complex(self, name: str, *shape: int) -> NDArray[np.complex128]:
         """A complex tensor stored as reals with a last axis of 2; ``shape`` without that axis."""

@@ -16,6 +16,8 @@ SMALL = [
     "model_s4block_diag_postnorm",
     "model_s4block_diag_prenorm",
     "model_dss_exp_postnorm",
+    "model_s4block_dplr_postnorm",
+    "model_s4block_dplr_prenorm",
 ]
 TRAINED = ["mnist_s4d", "mnist_dss_exp", "mnist_dss_softmax", "spoken_digits_s4d"]
 
@@ -47,12 +49,6 @@ def test_trained_models_give_what_upstream_gave(shared: Path, name: str) -> None
     with torch.inference_mode():
         # Upstream's own float32 logits are off float64 by about this much.
         assert relative(s4edge.load(path)(x).numpy() - y, y) < 2e-5
-
-
-def test_dplr_is_refused_with_the_reason(shared: Path) -> None:
-    path = shared / "checkpoints" / "layers" / "model_s4block_dplr_postnorm.pt"
-    with pytest.raises(s4edge.S4EdgeError, match="DPLR"):
-        s4edge.load(path)
 
 
 def test_the_configuration_decides_between_pre_and_post_norm(shared: Path) -> None:

@@ -1,0 +1,58 @@
+"""From diagonal continuous-time systems to modes in discrete time."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4edge.checkpoints.facts import Facts
+from s4edge.errors import S4EdgeError
+from s4edge.model.modes import expm1
+
+Float = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+
+def zero_order_hold(A: Complex, step: Float) -> tuple[Complex, Complex]:
+    """Logarithms of the discrete poles, and what multiplies ``B``."""
+    z = step * A
+    return z, expm1(z) / A
+
+
+def bilinear(A: Complex, step: Float) -> tuple[Complex, Complex]:
+    """Logarithms of the discrete poles, and what multiplies ``B``."""
+    z = step * A
+    below = 1 - z / 2
+    # |1 + z/2|^2 - |1 - z/2|^2 = 2 Re z keeps slow poles accurate.
+    modulus = 0.5 * np.log1p(2 * z.real / np.abs(below) ** 2)
+    return modulus + 1j * np.angle((1 + z / 2) / below), step / below
+
+
+def normalized(A: Complex, step: Float, length: int, epsilon: float) -> tuple[Complex, Complex]:
+    """The same for kernels normalized over one length, as DSS's softmax kernels are.
+
+    Modes with ``Re A > 0`` are normalized at the kernel's end; ``epsilon`` rounds the reciprocal
+    as upstream does.
+    """
+    z = step * A
+    grows = A.real > 0
+    inward = np.where(grows, -z, z)
+    bottom = expm1(inward * length) * A
+    gain = expm1(inward) * bottom.conj() / (np.abs(bottom) ** 2 + epsilon)
+    return z, gain * np.where(grows, np.exp(-z * (length - 1)), 1)
+
+
+def known_length(facts: Facts, kernels: str) -> int:
+    """The length of the sequences, for kernels that depend on it.
+
+    Raises:
+        S4EdgeError: it is unknown, or no number of samples.
+    """
+    length = facts.get(
+        "length",
+        why=f"{kernels} are normalized over the length of the sequences, which the file does not "
+        "hold",
+    )
+    if not isinstance(length, int) or isinstance(length, bool) or not 1 <= length < 2**31:
+        raise S4EdgeError(f"{facts.path}: length must be a whole number of samples, got {length!r}")
+    return length

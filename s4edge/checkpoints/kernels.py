@@ -1,0 +1,178 @@
+"""What the kernels of upstream's S4 layers have in common, whatever their version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4edge.checkpoints.facts import Facts
+from s4edge.checkpoints.tensors import Tensors
+from s4edge.errors import S4EdgeError
+from s4edge.model.modes import Modes
+
+Float = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+Int = NDArray[np.int64]
+Array = TypeVar("Array", Float, Complex)
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Kernels of one layer: each feature has its poles, each (row, feature) its weights.
+
+    Rows are upstream's channels, twice as many where kernels also run from the end.
+
+    Attributes:
+        log_pole: (modes,).
+        feature: (modes,) of each mode.
+        weight: (rows, modes).
+        features: their number.
+        kind: of the layer, for people.
+        state_size: upstream's ``d_state``.
+        states_per_size: real states per unit of it.
+        length: the one sequence length they are exact for, or None.
+        notes: on how they were read.
+    """
+
+    log_pole: Complex
+    feature: Int
+    weight: Complex
+    features: int
+    kind: str
+    state_size: int
+    states_per_size: int = 1
+    length: int | None = None
+    notes: tuple[str, ...] = ()
+
+    @staticmethod
+    def diagonal(
+        log_pole: Complex, weight: Complex, kind: str, state_size: int, length: int | None = None
+    ) -> Kernels:
+        """From (features, modes) poles and (rows, features, modes) weights."""
+        features, count = log_pole.shape
+        return Kernels(
+            log_pole.reshape(-1),
+            np.repeat(np.arange(features), count),
+            weight.reshape(len(weight), -1),
+            features,
+            kind,
+            state_size,
+            length=length,
+        )
+
+    def rows(self, start: int, stop: int) -> Kernels:
+        """Some of the rows."""
+        return replace(self, weight=self.weight[start:stop])
+
+    def modes(self, interleaved: bool) -> Modes:
+        """System ``row * features + feature``, or ``feature * rows + row`` if interleaved."""
+        rows = len(self.weight)
+        row = np.arange(rows)[:, None]
+        system = self.feature * rows + row if interleaved else row * self.features + self.feature
+        return Modes.make(np.tile(self.log_pole, rows), self.weight, system, rows * self.features)
+
+
+@dataclass(frozen=True)
+class Systems:
+    """Kernels as the systems of a layer: its fields of the same names."""
+
+    modes: Modes
+    backward: Modes | None
+    D: Float
+    inputs: Int | None
+
+
+def as_systems(kernels: Kernels, D: Float, interleaved: bool = False) -> Systems:
+    """Flatten channels and split directions, as upstream does.
+
+    Args:
+        kernels: as many rows as ``D`` has, or twice as many, the second half from the end.
+        D: (channels, features).
+        interleaved: whether a feature's channels stand together.
+    """
+    rows, features = D.shape
+    both = len(kernels.weight) == 2 * rows
+    feature = np.tile(np.arange(features), (rows, 1))
+    order: Literal["C", "F"] = "F" if interleaved else "C"
+    return Systems(
+        modes=kernels.rows(0, rows).modes(interleaved),
+        backward=kernels.rows(rows, 2 * rows).modes(interleaved) if both else None,
+        D=D.flatten(order),
+        inputs=feature.flatten(order) if rows > 1 else None,
+    )
+
+
+def infer_rows(tensors: Tensors, facts: Facts, kernel: str, d_model: int) -> tuple[int, int]:
+    """Rows of ``D`` and of the kernel's ``C``; notes whether the layer is bidirectional.
+
+    Raises:
+        S4EdgeError: the two do not fit each other.
+    """
+    rows = tensors.shape("D", "channels", "d_model")[0]
+    shape = tensors.shape(kernel + "C")
+    directions, odd = divmod(shape[0] if shape else 0, rows)
+    if odd or directions not in (1, 2):
+        raise S4EdgeError(
+            f"{tensors.path}: {tensors.prefix}{kernel}C has shape {shape}, "
+            f"expected as many rows as {tensors.prefix}D has ({rows}) or twice as many"
+        )
+    facts.infer("bidirectional", directions == 2)
+    return rows, directions * rows
+
+
+def tile(value: Array, d_model: int, tensors: Tensors) -> Array:
+    """The ``n_ssm`` trained systems, tiled over the features.
+
+    Raises:
+        S4EdgeError: their number does not divide ``d_model``.
+    """
+    systems = len(value)
+    if d_model % systems:
+        raise S4EdgeError(
+            f"{tensors.path}: {tensors.prefix.rstrip('.')} has {systems} systems, which do not "
+            f"divide d_model = {d_model}"
+        )
+    return np.concatenate([value] * (d_model // systems))
+
+
+def infer_word(facts: Facts, key: str, *words: str) -> None:
+    """Note what the tensors tell, in whichever of upstream's words for it was given.
+
+    Raises:
+        S4EdgeError: another word was given.
+    """
+    given = facts.get(key, words[0])
+    facts.assumed.pop(key, None)
+    facts.infer(key, given if given in words else words[0])
+
+
+def kernel_length(facts: Facts) -> int | None:
+    """Where upstream cuts kernels, its ``l_max``.
+
+    Raises:
+        S4EdgeError: it is no number of samples.
+    """
+    length = facts.get("l_max", None)
+    if length is not None and (
+        not isinstance(length, int) or isinstance(length, bool) or not 1 <= length < 2**31
+    ):
+        raise S4EdgeError(f"{facts.path}: l_max must be a whole number of samples, got {length!r}")
+    return length
+
+
+def stored_length(tensors: Tensors, name: str) -> int:
+    """The length that a low-rank kernel's ``C`` was transformed for, 0 if it was not.
+
+    Raises:
+        S4EdgeError: it is missing or no length.
+    """
+    length = tensors.take_count(name)
+    if length is None or length < 0:
+        raise S4EdgeError(
+            f"{tensors.path}: {tensors.prefix}{name}, the length of its kernels, is "
+            f"{'missing' if length is None else length}; the file is damaged"
+        )
+    return length

@@ -1,0 +1,57 @@
+"""Which reader reads a layer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from s4edge.checkpoints import dss, s4_v2, s4_v3, s4block, s4d
+from s4edge.checkpoints.facts import Facts
+from s4edge.checkpoints.layer import Layer, LayerReader
+from s4edge.checkpoints.tensors import Tensors
+from s4edge.errors import S4EdgeError
+
+READERS: tuple[LayerReader, ...] = (
+    s4d.READER,
+    s4block.READER,
+    s4_v3.READER,
+    s4_v2.READER,
+    dss.READER,
+)
+
+
+def find_reader(tensors: Tensors) -> LayerReader | None:
+    """The reader that recognizes the tensors below a layer's prefix."""
+    return next((reader for reader in READERS if reader.claims(tensors)), None)
+
+
+def check_class(tensors: Tensors, said: str) -> None:
+    """Check that an upstream class, by its dotted name, is the one whose tensors these are.
+
+    A version may stand before the name (``v3.0.0:``).
+
+    Raises:
+        S4EdgeError: it is another.
+    """
+    reader = find_reader(tensors)
+    if reader is not None and said.rpartition(":")[2] not in reader.classes:
+        raise S4EdgeError(
+            f"{tensors.path}: its configuration says {said}, the tensors under "
+            f"{tensors.prefix.rstrip('.') or 'the top'} are of {reader.name}"
+        )
+
+
+def read_layer(tensors: Tensors, facts: Facts, d_model: int) -> tuple[LayerReader, Layer]:
+    """Recognize and read one layer.
+
+    Raises:
+        S4EdgeError: no reader recognizes it, or its reader cannot read it.
+    """
+    reader = find_reader(tensors)
+    if reader is None:
+        raise S4EdgeError(
+            f"{tensors.path}: the layer under {tensors.prefix.rstrip('.') or 'the top'} is of no "
+            "known kind; known: " + ", ".join(reader.name for reader in READERS)
+        )
+    # What overflows is refused when the systems are built.
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        return reader, reader.read(tensors, facts, d_model)

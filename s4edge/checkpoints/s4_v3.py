@@ -1,0 +1,74 @@
+"""The S4 layer of version 3 (``src/models/s4/s4.py``), diagonal and diagonal plus low-rank."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4edge.checkpoints.diagonal import Diagonal, read_diagonal
+from s4edge.checkpoints.dplr import LowRankSystems, read_low_rank, refuse_bandlimit
+from s4edge.checkpoints.facts import Facts
+from s4edge.checkpoints.kernels import Kernels, infer_word, stored_length
+from s4edge.checkpoints.layer import Layer, LayerReader
+from s4edge.checkpoints.s4_older import KERNEL, read_layer, step_sizes
+from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.transforms import TRANSFORMS, transform
+
+Complex = NDArray[np.complex128]
+
+_CLASSES = ("src.models.s4.s4.S4", "src.models.sequence.ss.s4.S4")
+
+
+def _poles(tensors: Tensors, facts: Facts, name: str, floor: float) -> Complex:
+    """``-f(inv_{name}_real) + i {name}_imag``, (systems, half)."""
+    stored = f"{KERNEL}inv_{name}_real"
+    systems, half = tensors.shape(stored, "systems", "d_state / 2")
+    facts.infer("d_state", 2 * half)
+    real_type = facts.get("real_type", "exp", allowed=TRANSFORMS)
+    real = transform(tensors.take(stored, systems, half), real_type, floor)
+    return -real + 1j * tensors.take(f"{KERNEL}{name}_imag", systems, half)
+
+
+def _read_diagonal(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Kernels:
+    infer_word(facts, "mode", "diag")
+    A = _poles(tensors, facts, "A", floor=1e-4)
+    systems, half = A.shape
+    # The poles before training, which upstream stores beside those it uses.
+    if KERNEL + "A" in tensors:
+        tensors.take_complex(KERNEL + "A", systems, half)
+    B = tensors.take_complex(KERNEL + "B", systems, half)
+    C = tensors.take_complex(KERNEL + "C", rows, d_model, half)
+    diagonal = Diagonal(A, B, C, step_sizes(tensors, d_model))
+    return read_diagonal(diagonal, tensors, facts, "bilinear", "s4-v3-diag", 2 * half)
+
+
+def _read_low_rank(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Kernels:
+    infer_word(facts, "mode", "nplr")
+    refuse_bandlimit(tensors, facts)
+    A = _poles(tensors, facts, "w", floor=0.0)
+    systems, half = A.shape
+    rank = tensors.shape(KERNEL + "P", "rank", "systems", "d_state / 2", "2")[0]
+    P = tensors.take_complex(KERNEL + "P", rank, systems, half)
+    low_rank = LowRankSystems(
+        A=A,
+        P=P,
+        Q=P.conj(),
+        B=tensors.take_complex(KERNEL + "B", 1, systems, half)[0],
+        C=tensors.take_complex(KERNEL + "C", rows, d_model, half),
+        step=step_sizes(tensors, d_model),
+        stored_length=stored_length(tensors, KERNEL + "L"),
+    )
+    return read_low_rank(low_rank, tensors, "s4-v3-dplr")
+
+
+def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
+    low_rank = KERNEL + "inv_w_real" in tensors
+    kernel = _read_low_rank if low_rank else _read_diagonal
+    return read_layer(tensors, facts, d_model, kernel, cuts=True)
+
+
+def _claims(tensors: Tensors) -> bool:
+    return KERNEL + "inv_A_real" in tensors or KERNEL + "inv_w_real" in tensors
+
+
+READER = LayerReader("S4 of version 3", _CLASSES, _claims, _read)
