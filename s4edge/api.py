@@ -32,7 +32,7 @@ def load(path: str | Path, facts: Mapping[str, Any] | None = None) -> SequenceMo
         S4EdgeError: the file cannot be read, or a fact is missing.
     """
     path = Path(path)
-    if path.suffix == ".safetensors" and read_description(path) is not None:
+    if read_description(path) is not None:
         return load_model(path)
     return read_checkpoint(path, facts)
 

@@ -41,7 +41,17 @@ def replacing(path: Path) -> Iterator[Path]:
         except OSError as error:
             raise S4EdgeError(f"cannot write {path}: {error.strerror}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # renamed, or never made
+            temporary.unlink()
+
+
+def newest_first(folder: Path, pattern: str) -> list[Path]:
+    """The files of a folder whose names match, the one written last first."""
+    found = []
+    for path in folder.glob(pattern):
+        with contextlib.suppress(OSError):  # gone since, or a dangling link
+            found.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def check_writable(path: Path) -> None:

@@ -14,9 +14,17 @@ IR_VERSION = 8
 
 
 class GraphBuilder:
-    """Collects nodes, each output named after what made it."""
+    """Collects nodes, each output named after what made it.
 
-    def __init__(self) -> None:
+    Args:
+        sample_axes: axes before the features: 1 for (batch, features), 2 for (batch, length,
+            features).
+        prefix: of the names, to tell a subgraph's from the graph's.
+    """
+
+    def __init__(self, sample_axes: int = 1, prefix: str = "") -> None:
+        self.sample_axes = sample_axes
+        self.prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
@@ -24,13 +32,13 @@ class GraphBuilder:
         """A constant: floats are stored as float32, integers as int64."""
         array = np.asarray(value)
         dtype = np.int64 if np.issubdtype(array.dtype, np.integer) else np.float32
-        name = f"{name}_{len(self.constants)}"
+        name = f"{self.prefix}{name}_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(array.astype(dtype), name))
         return name
 
     def add(self, op: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         """A node with one output; returns the output's name."""
-        output = output or f"{op.lower()}_{len(self.nodes)}"
+        output = output or f"{self.prefix}{op.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [output], **attributes))
         return output
 
@@ -38,7 +46,7 @@ class GraphBuilder:
         """Parts of the last axis."""
         if len(sizes) == 1:
             return [value]
-        outputs = [f"split_{len(self.nodes)}_{part}" for part in range(len(sizes))]
+        outputs = [f"{self.prefix}split_{len(self.nodes)}_{part}" for part in range(len(sizes))]
         inputs = [value, self.constant(sizes, "sizes")]
         self.nodes.append(helper.make_node("Split", inputs, outputs, axis=-1))
         return outputs
@@ -48,19 +56,23 @@ class GraphBuilder:
         return self.add("Concat", *values, output=output, axis=-1)
 
     def linear(self, x: str, weight: Any, bias: Any, output: str | None = None) -> str:
-        """``x @ weight.T + bias`` for x (batch, in), weight (out, in)."""
-        return self.add(
-            "Gemm", x, self.constant(weight, "weight"), self.constant(bias, "bias"),
-            output=output, transB=1,
-        )  # fmt: skip
+        """``x @ weight.T + bias`` over the last axis of x, weight (out, in)."""
+        if self.sample_axes == 1:
+            return self.add(
+                "Gemm", x, self.constant(weight, "weight"), self.constant(bias, "bias"),
+                output=output, transB=1,
+            )  # fmt: skip
+        product = self.add("MatMul", x, self.constant(np.asarray(weight).T, "weight"))
+        return self.add("Add", product, self.constant(bias, "bias"), output=output)
 
     def activation(self, name: str, x: str, width: int) -> str:
-        """An activation of `s4edge.model.configuration` over x (batch, width)."""
+        """An activation of `s4edge.model.configuration` over the last axis of x, ``width`` wide."""
         if name == "identity":
             return x
-        if name == "glu":
+        if name.startswith("glu"):
             value, gate = self.split(x, [width // 2, width // 2])
-            return self.add("Mul", value, self.add("Sigmoid", gate))
+            inner = name.removeprefix("glu").lstrip("-") or "sigmoid"
+            return self.add("Mul", value, self.activation(inner, gate, width // 2))
         if name == "silu":
             return self.add("Mul", x, self.add("Sigmoid", x))
         if name == "gelu":

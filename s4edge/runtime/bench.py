@@ -122,6 +122,12 @@ def bench(
     if not (duration > 0 and math.isfinite(duration)):
         raise S4EdgeError(f"duration must be more than 0 seconds, not {duration}")
     infos = [read_info(path) for path in paths]
+    for info in infos:
+        if info.mode != "step":
+            raise S4EdgeError(
+                f"{info.path} takes whole sequences; bench measures step graphs. Export one with: "
+                "s4edge export MODEL --onnx"
+            )
     done, turns = 0, len(infos) * (ROUNDS + 1)
 
     def turn_done() -> None:
@@ -156,14 +162,15 @@ def bench(
 def _result(
     info: GraphInfo, start: Mapping[str, Any], report: Mapping[str, Any], threads: int
 ) -> GraphResult:
-    samples = report["runs"] * info.samples_per_run
+    per_run = info.samples_per_run or 1
+    samples = report["runs"] * per_run
     return GraphResult(
         model=str(info.path),
         mode=info.mode,
-        samples_per_run=info.samples_per_run,
+        samples_per_run=per_run,
         threads=threads,
         latency_us=report["latency_us"],
-        us_per_sample=report["latency_us"]["p50"] / info.samples_per_run,
+        us_per_sample=report["latency_us"]["p50"] / per_run,
         samples_per_second=samples / report["seconds"],
         runs=report["runs"],
         peak_rss_bytes=report["peak_rss_bytes"],

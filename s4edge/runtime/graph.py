@@ -1,4 +1,4 @@
-"""Step graphs on disk: what they say about themselves, and opening them in onnxruntime."""
+"""Graphs on disk: what they say about themselves, and opening them in onnxruntime."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ class GraphInfo:
     Attributes:
         path: where the graph was read.
         format: version of this description.
-        mode: ``"step"``: one sample per run.
-        samples_per_run: samples that one run consumes.
+        mode: ``"step"``: one sample per run; ``"sequence"``: a whole sequence.
+        samples_per_run: samples that one run consumes; None for any number.
         d_input: width of one input sample.
         d_output: width of one output sample.
-        state_floats: width S of the packed state (batch, S), in float32 numbers.
+        tokens: None, or how many tokens there are: an input sample is then one of them, as float.
+        state_floats: width S of the packed state (batch, S), in float32 numbers; 0 without one.
         pooling: how the model pools over time.
         length: None, or the only sequence length in samples for which the model is exact.
+        exact_samples: None, or the samples from zero state for which a stream is exact.
         source: the model that the graph was exported from.
         state_size: state size of that model's layers, None where they differ or have none.
         version: the s4edge version that wrote the graph.
@@ -42,12 +44,14 @@ class GraphInfo:
     path: Path
     format: int
     mode: str
-    samples_per_run: int
+    samples_per_run: int | None
     d_input: int
     d_output: int
+    tokens: int | None
     state_floats: int
     pooling: str
     length: int | None
+    exact_samples: int | None
     source: str
     state_size: float | None
     version: str
@@ -62,7 +66,7 @@ class GraphInfo:
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """An opened step graph.
+    """An opened graph.
 
     Attributes:
         info: what the graph says about itself.
@@ -81,7 +85,7 @@ def read_info(path: Path | str) -> GraphInfo:
 
 
 def open_graph(path: Path | str, threads: int = 1) -> Graph:
-    """Load a step graph on the CPU.
+    """Load a graph on the CPU.
 
     Args:
         path: the ``.onnx`` file.
@@ -128,7 +132,10 @@ def _load(path: Path, threads: int) -> onnxruntime.InferenceSession:
 
 
 def _describe(path: Path, session: onnxruntime.InferenceSession) -> GraphInfo:
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    try:
+        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, "is no text") from error
     if text is None:
         raise S4EdgeError(
             f"{path} was not written by s4edge, so what its inputs mean is unknown; "
@@ -153,16 +160,17 @@ def _describe(path: Path, session: onnxruntime.InferenceSession) -> GraphInfo:
         if not accepts(description[key]):
             raise _unreadable(path, f"has {key!r} = {description[key]!r}, not {wanted}")
     known = {key: description.pop(key) for key in _EXPECTED}
-    if (known["mode"], known["samples_per_run"]) != ("step", 1):
+    shape = (known["mode"], known["samples_per_run"], known["state_floats"] > 0)
+    if shape not in (("step", 1, True), ("sequence", None, False)):
         raise S4EdgeError(
             f"{path} is a graph of mode {known['mode']!r} with {known['samples_per_run']} samples "
-            f"per run, which this s4edge cannot stream; export a step graph with: {EXPORT_HINT}"
+            f"per run, which this s4edge cannot run; export it again with: {EXPORT_HINT}"
         )
     return GraphInfo(path=path, model_bytes=path.stat().st_size, extra=description, **known)
 
 
 def newest_graph(folder: Path) -> Path | None:
-    """Find the ``.onnx`` file in ``folder`` that s4edge wrote last.
+    """Find the step graph in ``folder`` that s4edge wrote last.
 
     Files that s4edge did not write, or that cannot be read, are passed over.
 
@@ -177,15 +185,16 @@ def newest_graph(folder: Path) -> Path | None:
             continue
     for _, path in sorted(candidates, reverse=True):
         with contextlib.suppress(S4EdgeError):
-            read_info(path)
-            return path
+            if read_info(path).mode == "step":
+                return path
     return None
 
 
 def _check_signature(info: GraphInfo, session: onnxruntime.InferenceSession) -> int | None:
     """Compare inputs and outputs with the description; give the batch size if it is fixed."""
-    inputs = {"x": info.d_input, "state": info.state_floats}
-    outputs = {"y": info.d_output, "next_state": info.state_floats}
+    step = info.mode == "step"
+    inputs = {"x": info.d_input} | ({"state": info.state_floats} if step else {})
+    outputs = {"y": info.d_output} | ({"next_state": info.state_floats} if step else {})
     batches = set()
     for kind, found, wanted in (
         ("inputs", session.get_inputs(), inputs),
@@ -193,16 +202,16 @@ def _check_signature(info: GraphInfo, session: onnxruntime.InferenceSession) -> 
     ):
         as_described = {port.name for port in found} == set(wanted) and all(
             port.type == "tensor(float)"
-            and len(port.shape) == 2
+            and len(port.shape) in ((2,) if step else (2, 3))
             # A width that the graph leaves open is a name or None.
-            and (not _is_int(port.shape[1]) or port.shape[1] == wanted[port.name])
+            and (not _is_int(port.shape[-1]) or port.shape[-1] == wanted[port.name])
             for port in found
         )
         if not as_described:
             has = ", ".join(f"{port.name} {port.type}{port.shape}" for port in found)
             needs = ", ".join(f"{name} (batch, {width})" for name, width in wanted.items())
             raise S4EdgeError(
-                f"{info.path} is not the step graph that it is described as: its {kind} are "
+                f"{info.path} is not the {info.mode} graph that it is described as: its {kind} are "
                 f"{has or 'none'}, not {needs}; export it again with: {EXPORT_HINT}"
             )
         batches |= {port.shape[0] for port in found if _is_int(port.shape[0])}
@@ -221,16 +230,22 @@ def _is_count(value: Any) -> bool:
     return _is_int(value) and value >= 1
 
 
+def _is_count_or_none(value: Any) -> bool:
+    return value is None or _is_count(value)
+
+
 # What the description must hold: a test of the value, and the words for a value that fails it.
 _EXPECTED: dict[str, tuple[Any, str]] = {
     "format": (_is_count, "a positive integer"),
     "mode": (lambda value: isinstance(value, str), "a string"),
-    "samples_per_run": (_is_count, "a positive integer"),
+    "samples_per_run": (_is_count_or_none, "a positive integer or null"),
     "d_input": (_is_count, "a positive integer"),
     "d_output": (_is_count, "a positive integer"),
-    "state_floats": (_is_count, "a positive integer"),
+    "state_floats": (lambda value: _is_int(value) and value >= 0, "a whole number"),
     "pooling": (lambda value: isinstance(value, str), "a string"),
-    "length": (lambda value: value is None or _is_count(value), "a positive integer or null"),
+    "length": (_is_count_or_none, "a positive integer or null"),
+    "exact_samples": (_is_count_or_none, "a positive integer or null"),
+    "tokens": (_is_count_or_none, "a positive integer or null"),
     "source": (lambda value: isinstance(value, str), "a string"),
     "state_size": (
         lambda value: value is None or _is_int(value) or isinstance(value, float),

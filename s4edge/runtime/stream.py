@@ -32,6 +32,11 @@ class Stream:
             S4EdgeError: the graph cannot take that batch size.
         """
         info = graph.info
+        if info.mode != "step":
+            raise S4EdgeError(
+                f"{info.path} takes whole sequences and cannot be streamed; export a step graph "
+                "with: s4edge export MODEL --onnx"
+            )
         if batch < 1:
             raise S4EdgeError(f"batch must be at least 1, not {batch}")
         if graph.batch not in (None, batch):

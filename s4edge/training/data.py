@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,14 @@ class Data:
     """Sequences with labels or targets.
 
     Attributes:
-        x: (samples, length, d_input) float32.
+        x: (samples, length, d_input) float32, or (samples, length) int64 tokens.
         y: (samples,) or (samples, length) integer labels, or targets as floats with a last axis of
             d_output; None where the source has none.
         lengths: (samples,) samples that count in each sequence, or None where all do.
         source: where it came from, for messages.
     """
 
-    x: NDArray[np.float32]
+    x: NDArray[np.float32] | NDArray[np.int64]
     y: Array | None
     lengths: NDArray[np.int64] | None
     source: str
@@ -66,12 +65,22 @@ def load_data(source: str | Path) -> Data:
     if not path.exists():
         raise S4EdgeError(f"the data {source} does not exist")
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with open(path, "rb") as file:
+            if not file.read(6).startswith((b"PK", b"\x93NUMPY")):
+                raise ValueError("it does not begin like one")
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            raise S4EdgeError(
+                f"{source} holds one array without a name, expected 'x' and 'y' as numpy.savez "
+                "writes them"
+            )
+        with content:
             arrays = {name: content[name] for name in ("x", "y", "lengths") if name in content}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise S4EdgeError(
-            f"{source} is no readable .npz file ({' '.join(str(error).split())[:100]})"
-        ) from error
+    except S4EdgeError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib have a dozen kinds for damaged files
+        reason = _one_line(error).partition(". ")[0]
+        raise S4EdgeError(f"{source} is no readable .npz file ({reason[:100]})") from error
     return check(arrays.get("x"), arrays.get("y"), arrays.get("lengths"), source)
 
 
@@ -81,38 +90,67 @@ def _from_callable(source: str) -> Data:
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
-        batches = getattr(importlib.import_module(module_name), name)()
+        function = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError) as error:
-        raise S4EdgeError(f"the data {source} cannot be found: {error}") from error
-    parts: list[list[Array | None]] = []
-    for batch in batches:
-        if isinstance(batch, dict):
-            batch = (batch.get("x"), batch.get("y"), batch.get("lengths"))
-        columns = [None if part is None else np.asarray(part) for part in batch]
-        parts.append([*columns, None, None][:3])
-    if not parts:
-        raise S4EdgeError(f"the data {source} gave no batch")
-    x, y, lengths = (
-        None if column[0] is None else np.concatenate(column) for column in zip(*parts, strict=True)
-    )
+        raise S4EdgeError(f"the data {source} cannot be found: {_one_line(error)}") from error
+    except Exception as error:  # whatever the module does
+        raise _failed(source, error) from error
+    try:
+        parts = [_columns(batch) for batch in function()]
+        if not parts:
+            raise S4EdgeError(f"the data {source} gave no batch")
+        x, y, lengths = (_joined(column) for column in zip(*parts, strict=True))
+    except S4EdgeError:
+        raise
+    except Exception as error:  # whatever the user's code does
+        raise _failed(source, error) from error
     return check(x, y, lengths, source)
+
+
+def _columns(batch: Any) -> list[Array | None]:
+    """``x``, ``y`` and ``lengths`` of a batch, None where it has none."""
+    if isinstance(batch, Mapping):
+        batch = [batch.get(name) for name in ("x", "y", "lengths")]
+    if not isinstance(batch, tuple | list) or not 1 <= len(batch) <= 3:
+        raise TypeError("a batch must be (x, y), (x, y, lengths) or a dictionary of these")
+    columns = [None if part is None else np.asarray(part) for part in batch]
+    return [*columns, None, None][:3]
+
+
+def _joined(column: tuple[Array | None, ...]) -> Array | None:
+    arrays = [part for part in column if part is not None]
+    if arrays and len(arrays) < len(column):
+        raise ValueError("some batches have y or lengths, others have not")
+    return np.concatenate(arrays) if arrays else None
+
+
+def _failed(source: str, error: Exception) -> S4EdgeError:
+    return S4EdgeError(f"the data {source} failed: {type(error).__name__}: {_one_line(error)}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def check(x: Array | None, y: Array | None, lengths: Array | None, source: str) -> Data:
     """Put arrays into `Data`.
 
     Raises:
-        S4EdgeError: they do not fit together, or ``x`` holds NaN or infinity.
+        S4EdgeError: they do not fit together or are no numbers, or ``x`` holds NaN or infinity.
     """
     if x is None:
         raise S4EdgeError(f"{source} holds no array 'x'")
-    if x.ndim == 2 and np.issubdtype(x.dtype, np.integer):
+    tokens = x.ndim == 2 and x.dtype.kind in "iu"
+    if (x.ndim != 3 and not tokens) or 0 in x.shape:
         raise S4EdgeError(
-            f"{source}: x holds integer tokens; models with an embedding cannot be read yet"
+            f"{source}: x has shape {x.shape} of {x.dtype}, expected (samples, length, d_input), "
+            "or (samples, length) integer tokens"
         )
-    if x.ndim != 3 or 0 in x.shape:
-        raise S4EdgeError(f"{source}: x has shape {x.shape}, expected (samples, length, d_input)")
-    x = x.astype(np.float32, copy=False)
+    for name, array, kinds in (("x", x, "fiub"), ("y", y, "fiu")):
+        if array is not None and array.dtype.kind not in kinds:
+            raise S4EdgeError(f"{source}: {name} holds {array.dtype}, expected real numbers")
+    with np.errstate(over="ignore"):
+        x = x.astype(np.int64 if tokens else np.float32, copy=False)
     if not np.isfinite(x).all():
         raise S4EdgeError(f"{source}: x holds NaN or infinite values")
     for name, array in (("y", y), ("lengths", lengths)):

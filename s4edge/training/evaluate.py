@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.training.data import Data
 from s4edge.training.metrics import Score, score
@@ -27,15 +28,44 @@ def predict(
     Raises:
         S4EdgeError: the data's shape is not what the model takes.
     """
-    size = max(1, _BATCH_FLOATS // (data.x.shape[1] * model.config.d_model))
+    if data.lengths is not None and not model.config.streams:
+        return _predict_by_length(model, data, progress)
+    config = model.config
+    time = 2 if config.channels_first else 1
+    size = max(1, _BATCH_FLOATS // (data.x.shape[min(time, data.x.ndim - 1)] * config.d_model))
     outputs: list[NDArray[np.float32]] = []
     dtype = next(model.parameters()).dtype
     with torch.inference_mode():
         for batch in data.batches(size):
+            x = torch.from_numpy(batch.x)
             lengths = None if batch.lengths is None else torch.from_numpy(batch.lengths)
-            outputs.append(model(torch.from_numpy(batch.x).to(dtype), lengths).float().numpy())
+            y = model(x.to(dtype) if x.is_floating_point() else x, lengths)
+            outputs.append(y.float().numpy())
             progress(sum(map(len, outputs)) / len(data))
     return np.concatenate(outputs)
+
+
+def _predict_by_length(
+    model: SequenceModel, data: Data, progress: Callable[[float], None]
+) -> NDArray[np.float32]:
+    """Sequences of one length together: a model that looks ahead must not see padding."""
+    assert data.lengths is not None
+    found = np.unique(data.lengths)
+    if len(found) > 1 and model.config.pooling == "none":
+        raise S4EdgeError(
+            f"{data.source}: the model looks ahead and gives an output per sample; its sequences "
+            "must be of one length"
+        )
+    outputs: NDArray[np.float32] | None = None
+    for done, length in enumerate(found):
+        rows = data.lengths == length
+        y = predict(model, Data(data.x[rows, :length], None, None, data.source))
+        if outputs is None:
+            outputs = np.zeros((len(data), *y.shape[1:]), np.float32)
+        outputs[rows] = y
+        progress((done + 1) / len(found))
+    assert outputs is not None
+    return outputs
 
 
 def evaluate_model(

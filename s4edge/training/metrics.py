@@ -35,7 +35,8 @@ def score(outputs: NDArray[Any], data: Data) -> Score:
         data: what they are outputs for.
 
     Raises:
-        S4EdgeError: there is no ``y``, its shape does not fit, or a label is no class.
+        S4EdgeError: there is no ``y``, its shape does not fit, a label is no class, or a number is
+            NaN or infinite.
     """
     y = data.y
     if y is None:
@@ -43,21 +44,23 @@ def score(outputs: NDArray[Any], data: Data) -> Score:
     labels = np.issubdtype(y.dtype, np.integer)
     expected = outputs.shape[:-1] if labels else outputs.shape
     if y.shape != expected:
+        hint = "" if labels or y.shape != outputs.shape[:-1] else " (labels are whole numbers)"
         raise S4EdgeError(
-            f"{data.source}: y has shape {y.shape}, the model's outputs ask for {expected}"
+            f"{data.source}: y has shape {y.shape}, the model's outputs ask for {expected}{hint}"
         )
-    if labels:
-        if y.min() < 0 or y.max() >= outputs.shape[-1]:
-            raise S4EdgeError(
-                f"{data.source}: labels run from {y.min()} to {y.max()}, the model has "
-                f"{outputs.shape[-1]} classes"
-            )
-        right = (outputs.argmax(axis=-1) == y).astype(np.float64)
-    else:
-        right = np.square(outputs.astype(np.float64) - y).mean(axis=-1)
-    if right.ndim == 2 and data.lengths is not None:
-        counted = np.arange(right.shape[1]) < data.lengths[:, None]
-        value = float(right[counted].mean())
-    else:
-        value = float(right.mean())
-    return Score("accuracy" if labels else "mse", value, len(data))
+    if outputs.ndim == 3 and data.lengths is not None:
+        # What stands after a sequence's end, whatever it is, does not count.
+        counted = np.arange(outputs.shape[1]) < data.lengths[:, None]
+        outputs, y = outputs[counted], y[counted]
+    if not np.isfinite(outputs).all():
+        raise S4EdgeError(f"the model's outputs on {data.source} are NaN or infinite")
+    if not np.isfinite(y).all():
+        raise S4EdgeError(f"{data.source}: y holds NaN or infinite values")
+    if not labels:
+        return Score("mse", float(np.square(outputs.astype(np.float64) - y).mean()), len(data))
+    if y.min() < 0 or y.max() >= outputs.shape[-1]:
+        raise S4EdgeError(
+            f"{data.source}: labels run from {y.min()} to {y.max()}, the model has "
+            f"{outputs.shape[-1]} classes"
+        )
+    return Score("accuracy", float((outputs.argmax(axis=-1) == y).mean()), len(data))

@@ -21,6 +21,8 @@ DESCRIPTION: dict[str, Any] = {
     "state_floats": 2,
     "pooling": "none",
     "length": None,
+    "exact_samples": None,
+    "tokens": None,
     "source": "by hand",
     "state_size": 2,
     "version": "0.1.0",
