@@ -15,7 +15,8 @@ from s4edge.cli.models import newest_model, read_model, set_option
 @click.option("--onnx", is_flag=True, required=True, help="Write ONNX (the only format so far).")
 @click.option(
     "--mode", type=click.Choice(["step"]), default="step", show_default=True,
-    help="step: one sample per run, the state in and out.",
+    help="step: one sample per run, the state in and out. sequence: whole sequences, also for "
+    "models that cannot stream.",
 )  # fmt: skip
 @click.option(
     "-o", "--output", "path", type=click.Path(path_type=Path), metavar="OUT",
@@ -42,7 +43,7 @@ def export(
     from s4edge.files import check_writable
 
     model = model or newest_model()
-    path = path or Path(f"{model.stem}.onnx")
+    path = path or Path(f"{model.stem}{'' if mode == 'step' else '-' + mode}.onnx")
     check_writable(path)
     exported = export_onnx(read_model(model, assignments), path, mode)
     if as_json:
@@ -52,6 +53,12 @@ def export(
         f"Wrote {exported.output} ({exported.bytes / 1000:,.0f} kB): {exported.mode} graph, "
         f"{exported.nodes} nodes, opset {exported.opset}, {exported.state_floats:,} floats of "
         f"state.\nAgainst the model it came from: largest difference {exported.max_abs_error:.2g} "
-        f"where outputs reach {exported.max_abs_output:.3g}. Next: s4edge bench",
+        f"where outputs reach {exported.max_abs_output:.3g}."
+        + (" Next: s4edge bench" if mode == "step" else ""),
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
+    if exported.exact_samples is not None:
+        output.note(
+            f"Exact for the first {exported.exact_samples} samples of a stream: the model's "
+            "kernels are cut there, a recurrence goes on."
+        )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import signal
 import sys
+from types import FrameType
 from typing import Any
 
 import click
@@ -49,8 +52,16 @@ class _Commands(click.Group):
             if package not in _TOOLCHAIN:
                 raise
             raise click.ClickException(str(MissingExtraError(package, "toolchain"))) from error
-        except MemoryError as error:
+        except (MemoryError, RuntimeError) as error:
+            # torch's own is a RuntimeError.
+            if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):
+                raise
             raise click.ClickException("out of memory; close other programs") from error
+        except OSError as error:
+            # Click ends quietly when whoever reads the output has gone.
+            if error.errno == errno.EPIPE:
+                raise
+            raise click.ClickException(str(error)) from error
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,4 +83,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    signal.signal(signal.SIGTERM, _terminate)
     cli(prog_name="s4edge")
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    # As an exception, like Ctrl-C, so that temporary files are removed on the way out.
+    sys.exit(128 + number)

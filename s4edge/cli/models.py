@@ -40,10 +40,10 @@ def read_model(path: Path, assignments: tuple[str, ...]) -> SequenceModel:
 
 def newest_model() -> Path:
     """The newest compressed model in the current folder; says which it took."""
+    from s4edge.files import newest_first
     from s4edge.model.file import read_description
 
-    found = sorted(Path().glob("*.safetensors"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
-    for path in found:
+    for path in newest_first(Path(), "*.safetensors"):
         if read_description(path) is not None:
             note(f"Taking {path}, the newest compressed model here.")
             return path

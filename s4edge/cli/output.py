@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-console = Console()
-notes = Console(stderr=True)
+console = Console(emoji=False)
+notes = Console(stderr=True, emoji=False)
 
 
 def json_option(command: Command) -> Command:

@@ -70,8 +70,8 @@ def s4block(seed: int = 0) -> StateDict:
     return _backbone(layer, generator)
 
 
-def dss(version: str = "exp", seed: int = 0) -> StateDict:
-    """DSS layers; ``version`` exp or softmax. One softmax mode grows."""
+def dss(version: str = "exp", grows: bool = False, seed: int = 0) -> StateDict:
+    """DSS layers; ``version`` exp or softmax, of which one mode may grow."""
     generator = torch.Generator().manual_seed(seed)
     imag = math.pi * torch.arange(1, D_STATE + 1)
     layer = {
@@ -86,7 +86,7 @@ def dss(version: str = "exp", seed: int = 0) -> StateDict:
         layer["kernel.Lambda_im"] = imag
     else:
         real = torch.full((D_STATE,), -0.5)
-        real[0] = 0.1
+        real[0] = 0.1 if grows else -0.1
         layer["kernel.Lambda"] = torch.stack([real, imag], dim=-1)
     return _backbone(layer, generator)
 
