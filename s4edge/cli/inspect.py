@@ -9,26 +9,81 @@ import click
 from s4edge.cli import output
 from s4edge.cli.models import read_model, set_option
 
+# Beyond these, seconds would leave the range of numbers.
+_RATES = (1e-9, 1e15)
+
+
+def _check_rate(
+    context: click.Context, parameter: click.Parameter, rate: float | None
+) -> float | None:
+    if rate is not None and not _RATES[0] <= rate <= _RATES[1]:
+        raise click.BadParameter(f"a sample rate is a number of Hz above 0, got {rate:g}")
+    return rate
+
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--rate", type=float, metavar="HZ", callback=_check_rate,
+    help="The sample rate, to give time constants in seconds, too.",
+)  # fmt: skip
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE",
+    help="Draw all Hankel singular values and poles into a .png, .svg or .pdf.",
+)  # fmt: skip
 @set_option
 @output.json_option
 @output.verbose_option
-def inspect(model: Path, assignments: tuple[str, ...], as_json: bool, verbose: bool) -> None:
-    """Show what MODEL is: layers, state sizes, slowest poles, what was assumed.
+def inspect(
+    model: Path,
+    rate: float | None,
+    plot: Path | None,
+    assignments: tuple[str, ...],
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Show what MODEL is: layers, poles, what was assumed, and how small it may get.
 
-    MODEL is an upstream checkpoint or a compressed model.
+    MODEL is an upstream checkpoint or a compressed model. Hankel singular values tell how much of
+    a layer's systems a smaller state size can keep; nothing is reduced here, so errors are bounds.
     """
-    from s4edge.model.summary import summarize, summary_table
+    from s4edge.api import load
+    from s4edge.checkpoints.facts import parse_assignments
+    from s4edge.model.summary import fact_lines, summarize, summary_table
+    from s4edge.reduction.spectrum import add_spectra, growing_notes, model_spectra
+    from s4edge.reduction.spectrum_report import hankel_table, state_size_table
 
-    loaded = read_model(model, assignments)
-    summary = summarize(loaded)
+    if plot is not None:
+        from s4edge.reduction.spectrum_plot import check_plot
+
+        check_plot(plot)
+    # What was assumed is part of what is shown here; a program's person is told beside it.
+    loaded = (
+        read_model(model, assignments) if as_json else load(model, parse_assignments(assignments))
+    )
+    summary = summarize(loaded, rate)
+    with output.progress("Hankel singular values") as progress:
+        spectra = model_spectra(loaded, progress)
+    add_spectra(summary, spectra)
+    if plot is not None:
+        from s4edge.reduction.spectrum_plot import plot_spectra
+
+        plot_spectra(spectra, plot, title=model.name)
+        summary["plot"] = str(plot)
     if as_json:
         output.emit_json(summary)
         return
-    output.console.print(summary_table(summary, str(model)))
-    for key in ("inferred", "given", "assumed"):
-        if summary[key] and (verbose or key != "inferred"):
-            facts = ", ".join(f"{name}={value}" for name, value in summary[key].items())
-            output.console.print(f"{key}: {facts}", markup=False, highlight=False)
+    console = output.console
+    ascii_only = console.options.ascii_only
+    console.print(summary_table(summary, str(model)))
+    for line in [*fact_lines(summary), *(f"note: {note}" for note in growing_notes(spectra))]:
+        console.print(line, markup=False, highlight=False)
+    for table in (
+        hankel_table(spectra, console.width, ascii_only),
+        state_size_table(summary, spectra, ascii_only),
+    ):
+        if table is not None:
+            console.print()
+            console.print(table)
+    if plot is not None:
+        console.print(f"Wrote {plot}.", markup=False, highlight=False)

@@ -5,33 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import rich.box
 from rich.table import Table
+from rich.text import Text
 
 from s4edge.model.sequence_model import SequenceModel
+from s4edge.model.systems import DiagonalSystems
 
 
-def summarize(model: SequenceModel) -> dict[str, Any]:
-    """The answer of ``s4edge inspect --json``.
+def summarize(model: SequenceModel, rate: float | None = None) -> dict[str, Any]:
+    """The answer of ``s4edge inspect --json``, but for the Hankel singular values.
 
     ``largest_pole`` is the largest ``|a|``, ``slowest_time_constant`` is ``-1 / log |a|`` in
-    samples (None for a mode that does not decay).
+    samples (None for a mode that does not decay), and in seconds where the ``rate`` is known.
+    A layer's ``backward`` is None or the same of its systems that run backward.
     """
     config, provenance = model.config, model.provenance
     layers = []
     for block in model.blocks:
-        systems, modes = block.systems.config, block.systems.modes()
-        slowest = float(modes.log_pole.real.max(initial=-np.inf))
+        name, back = block.config.name, block.backward_systems
         layers.append(
             {
-                "name": block.config.name,
-                "kind": systems.kind,
-                "channels": systems.channels,
-                "state_size": systems.state_size,
-                "real_states": systems.real_states,
-                "real_poles": sum(systems.reals),
-                "growing_modes": sum(systems.growing),
-                "largest_pole": float(np.exp(slowest)),
-                "slowest_time_constant": -1 / slowest if slowest < 0 else None,
+                **_systems(name, block.systems, rate),
+                "backward": None if back is None else _systems(f"{name} (backward)", back, rate),
                 "norm": f"{block.config.norm_placement}-{block.config.norm}",
                 "activation": block.config.activation,
                 "final_activation": block.config.final_activation,
@@ -48,9 +44,11 @@ def summarize(model: SequenceModel) -> dict[str, Any]:
         "streams": config.streams,
         "parameters": model.parameter_count(),
         "real_states": config.real_states,
+        "rate": rate,
         "inferred": provenance.inferred,
         "given": provenance.given,
         "assumed": provenance.assumed,
+        "notes": provenance.notes,
         "layers": layers,
         "history": [
             {key: value for key, value in entry.items() if key != "layers"}
@@ -59,29 +57,85 @@ def summarize(model: SequenceModel) -> dict[str, Any]:
     }
 
 
+def _systems(name: str, systems: DiagonalSystems, rate: float | None) -> dict[str, Any]:
+    config = systems.config
+    slowest = float(systems.modes().log_pole.real.max(initial=-np.inf))
+    constant = -1 / slowest if slowest < 0 else None
+    return {
+        "name": name,
+        "kind": config.kind,
+        "channels": config.channels,
+        "state_size": config.state_size,
+        "real_states": config.real_states,
+        "real_poles": sum(config.reals),
+        "growing_modes": sum(config.growing),
+        "largest_pole": float(np.exp(slowest)),
+        "slowest_time_constant": constant,
+        "slowest_time_constant_seconds": (
+            None if constant is None or rate is None else constant / rate
+        ),
+    }
+
+
+def fact_lines(summary: dict[str, Any]) -> list[str]:
+    """How it is known what the model is: inferred, given, assumed; and what else to know."""
+    lines = []
+    for key in ("inferred", "given"):
+        facts = ", ".join(f"{name}={value}" for name, value in summary[key].items())
+        lines += [f"{key}: {facts}"] if facts else []
+    for name, value in summary["assumed"].items():
+        # In a file of s4edge's own the assumption is made for good.
+        change = "" if summary["history"] else f" (say otherwise with --set {name}=VALUE)"
+        lines.append(f"assumed: {name}={value}{change}")
+    return lines + [f"note: {note}" for note in summary["notes"]]
+
+
 def summary_table(summary: dict[str, Any], name: str) -> Table:
     """`summarize`'s answer as a table of layers."""
     shape = f"{summary['d_input']} -> {summary['d_model']} -> {summary['d_output']} features"
-    caption = [f"{summary['format']}; {shape}; {summary['parameters']:,} parameters"]
+    caption = [f"format: {summary['format']}", f"{shape}; {summary['parameters']:,} parameters"]
     if summary["length"] is not None:
         caption.append(f"valid for sequences of {summary['length']} samples only (softmax kernels)")
     for entry in summary["history"]:
         details = ", ".join(f"{key} {value}" for key, value in entry.items() if key != "did")
         caption.append(f"{entry['did']}: {details}")
-    table = Table(title=name, caption="\n".join(caption), caption_justify="left")
-    table.add_column("layer", no_wrap=True)
-    table.add_column("kind")
-    for column in ("channels", "state size", "real states", "largest |a|", "decays in\n(samples)"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for layer in summary["layers"]:
-        constant = layer["slowest_time_constant"]
+    rows = [row for layer in summary["layers"] for row in (layer, layer["backward"]) if row]
+    timed = summary["rate"] is not None
+    # As Text, for a bracket in a name is no markup.
+    table = Table(
+        title=Text(name, style="table.title"),
+        title_justify="left",
+        caption=Text("\n".join(caption), style="table.caption"),
+        caption_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    table.add_column("layer", overflow="fold")
+    table.add_column("kind", min_width=8, overflow="fold")
+    headings = [
+        "chan-\nnels",
+        "state\nsize",
+        "real\nstates",
+        "largest\n|a|",
+        "decays in\n(samples)",
+    ]
+    for heading in headings + ["\n(time)"] * timed:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for layer in rows:
+        constant, seconds = layer["slowest_time_constant"], layer["slowest_time_constant_seconds"]
+        decays = ["grows" if constant is None else f"{constant:,.0f}"]
+        decays += ["" if seconds is None else _duration(seconds)] * timed
         table.add_row(
-            layer["name"],
-            layer["kind"],
+            Text(layer["name"]),
+            Text(layer["kind"]),
             str(layer["channels"]),
             f"{layer['state_size']:g}",
             f"{layer['real_states']:,}",
-            f"{layer['largest_pole']:.6f}",
-            "grows" if constant is None else f"{constant:,.0f}",
+            *([f"{layer['largest_pole']:.6f}", *decays] if layer["real_states"] else []),
         )
     return table
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1e3:,.3g} ms" if seconds < 0.9995 else f"{seconds:,.4g} s"
