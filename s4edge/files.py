@@ -54,13 +54,16 @@ def newest_first(folder: Path, pattern: str) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, source: Path | None = None) -> None:
     """Fail now, not after minutes of work, if ``path`` cannot be written.
 
     Raises:
-        S4EdgeError: the folder does not exist or cannot be written, or ``path`` is a folder.
+        S4EdgeError: the folder does not exist or cannot be written, or ``path`` is a folder or
+            the ``source`` that is read.
     """
     path = Path(path)
+    if source is not None and path.exists() and source.exists() and path.samefile(source):
+        raise S4EdgeError(f"cannot write {path}: it is the model that is read; name another file")
     folder = path.parent
     if path.is_dir():
         raise S4EdgeError(f"cannot write {path}: it is a folder; name a file")

@@ -46,7 +46,7 @@ def compress(
     from s4edge.reduction.report import compression_answer, compression_table
 
     path = path or Path(f"{model.stem}-s{state}.safetensors")
-    check_writable(path)
+    check_writable(path, model)
     started = time.perf_counter()
     original = read_model(model, assignments)
     with output.progress("Reducing") as progress:

@@ -29,9 +29,10 @@ def evaluate(
     sample by sample and needs no torch.
     """
     from s4edge.training.data import load_data
-    from s4edge.training.metrics import score
+    from s4edge.training.metrics import require_targets, score
 
     samples = load_data(data)
+    require_targets(samples)
     with output.progress("Evaluating") as progress:
         if model.suffix == ".onnx":
             from s4edge.runtime import open_graph, predict

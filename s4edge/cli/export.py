@@ -44,7 +44,7 @@ def export(
 
     model = model or newest_model()
     path = path or Path(f"{model.stem}{'' if mode == 'step' else '-' + mode}.onnx")
-    check_writable(path)
+    check_writable(path, model)
     exported = export_onnx(read_model(model, assignments), path, mode)
     if as_json:
         output.emit_json(exported.to_json())

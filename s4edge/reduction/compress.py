@@ -159,9 +159,9 @@ def _orders(name: str, systems: DiagonalSystems, stable: Modes, state: int) -> I
         most = int(needed.max()) // 2
         least = -(-int(least_of_each.max()) // systems.config.states_per_size)
         raise S4EdgeError(
-            f"{name}: {most} modes of a channel grow (|a| >= 1, meaningful up to the kernel's "
-            f"length of {systems.length} samples only); they have no infinite-horizon Gramian, "
-            f"cannot be reduced and are kept, which takes a state size of at least {least}"
+            f"{name}: channels have up to {most} growing modes (|a| >= 1, meaningful up to the "
+            f"kernel's length of {systems.length} samples only); they have no infinite-horizon "
+            f"Gramian, cannot be reduced and are kept, which takes a state size of at least {least}"
         )
     return np.asarray(allowed - needed, dtype=np.int64)
 

@@ -27,6 +27,17 @@ class Score:
     samples: int
 
 
+def require_targets(data: Data) -> NDArray[Any]:
+    """``data.y``; to be asked for before a model is run for minutes.
+
+    Raises:
+        S4EdgeError: there is none.
+    """
+    if data.y is None:
+        raise S4EdgeError(f"{data.source} holds no 'y': there is nothing to compare with")
+    return data.y
+
+
 def score(outputs: NDArray[Any], data: Data) -> Score:
     """Compare outputs with ``data.y``: class scores with integer labels, else values with targets.
 
@@ -38,9 +49,7 @@ def score(outputs: NDArray[Any], data: Data) -> Score:
         S4EdgeError: there is no ``y``, its shape does not fit, a label is no class, or a number is
             NaN or infinite.
     """
-    y = data.y
-    if y is None:
-        raise S4EdgeError(f"{data.source} holds no 'y': there is nothing to compare with")
+    y = require_targets(data)
     labels = np.issubdtype(y.dtype, np.integer)
     expected = outputs.shape[:-1] if labels else outputs.shape
     if y.shape != expected:

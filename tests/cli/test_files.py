@@ -163,3 +163,20 @@ def test_newest_first(tmp_path: Path) -> None:
         os.utime(path, (1_000_000_000 - age, 1_000_000_000 - age))
     (tmp_path / "dangling.x").symlink_to("nowhere")
     assert [path.name for path in newest_first(tmp_path, "*.x")] == ["b.x", "a.x", "c.x"]
+
+
+def test_the_model_that_is_read_is_not_overwritten(digits: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from click.testing import CliRunner
+
+    from s4edge.cli.main import cli
+
+    model = tmp_path / "model.pt"
+    shutil.copyfile(digits / "model.pt", model)
+    before = model.read_bytes()
+    for command in (["compress", str(model), "--state", "8"], ["export", str(model), "--onnx"]):
+        result = CliRunner().invoke(cli, [*command, "-o", str(model)])
+        assert result.exit_code == 1
+        assert "it is the model that is read" in result.output
+    assert model.read_bytes() == before

@@ -28,7 +28,6 @@ def work(tmp_path: Path, built: Path) -> Path:
     "arguments",
     [
         ("compress", "model.pt", "--state", "64", "-o", "größe.safetensors"),
-        ("export", "model-s16.safetensors", "--onnx", "-o", "größe.onnx"),
         EVAL,
         ("bench", "model-s16.onnx", "--duration", "0.05", "-v"),
         ("bench", "größe.onnx"),

@@ -328,7 +328,7 @@ def test_growing_modes_that_leave_no_room_are_refused_with_the_least_size(
 ) -> None:
     model = model_of(GROWING, length=LENGTH, states_per_size=states_per_size)
     message = (
-        r"layers\.0: 2 modes of a channel grow .* length of 400 samples only.*"
+        r"layers\.0: channels have up to 2 growing modes .* length of 400 samples only.*"
         rf"no infinite-horizon Gramian.* state size of at least {least}$"
     )
     with pytest.raises(S4EdgeError, match=message):
