@@ -146,11 +146,32 @@ def test_errors_are_measured_and_within_their_bounds(
                 assert state >= len(sigma) or found >= sigma[state] * (1 - 1e-6)
 
 
+def test_rounding_to_the_stored_numbers_counts_in_the_bound() -> None:
+    model = model_of(([3, 3], [0, 0], [0, 0]))
+    systems = model.blocks[0].systems
+    with torch.no_grad():
+        # Two modes with one pole: four states are enough, all that is lost is rounding.
+        for first in (0, 3):
+            systems.pair_log_decay[first + 1] = systems.pair_log_decay[first]
+            systems.pair_angle[first + 1] = systems.pair_angle[first]
+    entry = compress_model(model, 4).provenance.history[-1]["layers"][0]
+    error, bound = np.array(entry["channel_error"]), np.array(entry["channel_error_bound"])
+    gain = hinf_distance(systems.modes(), Modes.make([], [], [], 2))
+    assert (error > 1e-9 * gain).all()
+    assert (error <= bound * (1 + 1e-6)).all()
+    assert (bound < 1e-4 * gain).all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_channels_within_the_size_and_all_else_stay_to_the_bit(dtype: torch.dtype) -> None:
     model = model_of(*RAGGED, dtype=dtype)
+    before = model.blocks[0].systems
+    with torch.no_grad():
+        # Next to 0 the logarithm of an exponential has lost digits.
+        before.pair_log_decay *= 1e-3
+        before.real_log_decay *= 1e-3
     small = compress_model(model, 5)
-    before, after = model.blocks[0].systems, small.blocks[0].systems
+    after = small.blocks[0].systems
     states = before.modes().real_states
     assert states.tolist() == [10, 5, 6, 2, 7]
     for channel in np.flatnonzero(states <= 5):

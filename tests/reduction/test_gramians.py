@@ -98,9 +98,10 @@ def test_zero_generators_and_repeated_poles_give_zero_columns() -> None:
     assert (L[2] == 0).all()
 
 
-def test_very_fast_poles_neither_overflow_nor_give_nan() -> None:
+@pytest.mark.parametrize("decay", [[150, 160, 170, 180, 190, 600], [362.5] * 6])
+def test_very_fast_poles_neither_overflow_nor_give_nan(decay: list[float]) -> None:
     # Elimination leaves generators of products of |a|, below the smallest normal number.
-    log_pole = -np.array([[150, 160, 170, 180, 190, 600.0]]) + 1j * np.arange(6)
+    log_pole = -np.array([decay], dtype=float) + 1j * np.arange(6)
     generator = np.ones((1, 6), dtype=complex)
     L = cauchy_factor(log_pole, generator)[0][0]
     np.testing.assert_allclose(L @ L.conj().T, np.ones((6, 6)), rtol=1e-12)
