@@ -13,9 +13,18 @@ from s4edge.errors import MissingExtraError, S4EdgeError
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from s4edge.api import compress, evaluate, export_onnx, load, save
+    from s4edge.api import compress, compress_, evaluate, export_onnx, load, save
 
-__all__ = ["S4EdgeError", "__version__", "compress", "evaluate", "export_onnx", "load", "save"]
+__all__ = [
+    "S4EdgeError",
+    "__version__",
+    "compress",
+    "compress_",
+    "evaluate",
+    "export_onnx",
+    "load",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:

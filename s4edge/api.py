@@ -12,7 +12,10 @@ from s4edge.model.sequence_model import SequenceModel
 from s4edge.reduction.compress import compress_model
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from s4edge.export.onnx_file import Exported
+    from s4edge.live import ReplacedLayer
     from s4edge.training.data import Data
     from s4edge.training.metrics import Score
 
@@ -55,6 +58,15 @@ def compress(
     ``provenance.history`` tells.
     """
     return compress_model(model, state, method, progress)
+
+
+def compress_(
+    module: nn.Module, state: int, facts: Mapping[str, Any] | None = None
+) -> list[ReplacedLayer]:
+    """Reduce the layers inside a torch module of one's own, in place. See `s4edge.live`."""
+    from s4edge.live import compress_ as replace_layers
+
+    return replace_layers(module, state, facts)
 
 
 def export_onnx(model: SequenceModel, path: str | Path, mode: str = "step") -> Exported:
