@@ -14,13 +14,13 @@ from s4edge.cli.models import newest_model, read_model, set_option
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--onnx", is_flag=True, required=True, help="Write ONNX (the only format so far).")
 @click.option(
-    "--mode", type=click.Choice(["step"]), default="step", show_default=True,
+    "--mode", type=click.Choice(["step", "sequence"]), default="step", show_default=True,
     help="step: one sample per run, the state in and out. sequence: whole sequences, also for "
     "models that cannot stream.",
 )  # fmt: skip
 @click.option(
     "-o", "--output", "path", type=click.Path(path_type=Path), metavar="OUT",
-    help="The file to write.  [default: <stem>.onnx here]",
+    help="The file to write.  [default: <stem>.onnx here, <stem>-sequence.onnx]",
 )  # fmt: skip
 @set_option
 @output.json_option
