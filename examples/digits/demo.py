@@ -63,11 +63,11 @@ def table(rows: list[dict[str, Any]], bench: dict[str, Any]) -> Table:
         title="8x8 digits as sequences of 64 samples: one model, fewer and fewer states",
         box=rich.box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        caption=f"No training after reduction. µs per sample, streamed one by one, 1 thread, {device}, "
-        f"{bench['runtime']}; accuracy on 500 held-out digits, of the model and of its graph.\n"
-        "kB per stream: memory that each running stream keeps. Peak memory of a process that "
-        f"streams: {bench['results'][-1]['peak_rss_bytes'] / 1e6:.0f} MB, nearly all Python and "
-        "onnxruntime.",
+        caption=f"No training after reduction. µs per sample, streamed one by one, 1 thread, "
+        f"{device}, {bench['runtime']}; accuracy on 500 held-out digits, of the model and of its "
+        "graph.\nkB per stream: memory that each running stream keeps. Peak memory of a process "
+        f"that streams: {bench['results'][-1]['peak_rss_bytes'] / 1e6:.0f} MB, nearly all Python "
+        "and onnxruntime.",
         caption_justify="left",
     )
     out.add_column("model", no_wrap=True)
