@@ -53,11 +53,6 @@ class Container:
     notes: tuple[str, ...] = ()
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The state dict of a checkpoint file, as `read_container`."""
-    return read_container(path).tensors
-
-
 def read_container(path: Path, weights: str | None = None) -> Container:
     """Read a ``.pt``, ``.pth``, ``.ckpt`` or ``.safetensors`` file.
 

@@ -29,17 +29,22 @@ def bilinear(A: Complex, step: Float) -> tuple[Complex, Complex]:
 
 
 def normalized(A: Complex, step: Float, length: int, epsilon: float) -> tuple[Complex, Complex]:
-    """The same for kernels normalized over one length, as DSS's softmax kernels are.
+    """The same for kernels normalized over one length; see `softmax_gain`."""
+    z = step * A
+    return z, softmax_gain(z, A, length, epsilon)
+
+
+def softmax_gain(z: Complex, A: Complex, length: int, epsilon: float) -> Complex:
+    """What turns a weight into that of ``exp(z k)`` for kernels normalized over one length.
 
     Modes with ``Re A > 0`` are normalized at the kernel's end; ``epsilon`` rounds the reciprocal
     as upstream does.
     """
-    z = step * A
     grows = A.real > 0
     inward = np.where(grows, -z, z)
     bottom = expm1(inward * length) * A
     gain = expm1(inward) * bottom.conj() / (np.abs(bottom) ** 2 + epsilon)
-    return z, gain * np.where(grows, np.exp(-z * (length - 1)), 1)
+    return gain * np.where(grows, np.exp(-z * (length - 1)), 1)
 
 
 def known_length(facts: Facts, kernels: str) -> int:

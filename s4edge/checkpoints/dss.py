@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from s4edge.checkpoints.discretize import softmax_gain
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layer import ACTIVATION_NAMES, Layer, LayerReader
 from s4edge.checkpoints.tensors import Tensors
@@ -86,7 +87,7 @@ def _layer(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     reach = _reach(tensors, facts, shape, version, grows)
     if version == "softmax":
         assert reach.normalized is not None
-        gain = _softmax_gain(tensors, z, Lambda, reach.normalized, facts.number("epsilon", 1e-7))
+        gain = _checked_gain(tensors, z, Lambda, reach.normalized, facts.number("epsilon", 1e-7))
     else:
         # Only softmax has an epsilon of its own.
         facts.ignore("epsilon")
@@ -261,14 +262,10 @@ def _clamped_reciprocal(x: Complex) -> Complex:
     return x.conj() / np.maximum(np.abs(x) ** 2, 1e-7)
 
 
-def _softmax_gain(
+def _checked_gain(
     tensors: Tensors, z: Complex, Lambda: Complex, length: int, epsilon: float
 ) -> Complex:
-    """What turns ``W`` into the weight of ``exp(z k)`` for kernels of one length.
-
-    Modes with ``Re Lambda > 0`` are normalized at the kernel's end; ``epsilon`` rounds the
-    reciprocal as upstream does.
-    """
+    """`softmax_gain`, refused where a mode grows out of range."""
     grows = Lambda.real > 0
     growth = float(np.where(grows, z.real, 0).max()) * (length - 1)
     if growth > _LARGEST_GROWTH:
@@ -276,10 +273,7 @@ def _softmax_gain(
             f"{_where(tensors)} has a mode that grows by exp({growth:.0f}) over {length} samples, "
             "more than floating point numbers hold"
         )
-    inward = np.where(grows, -z, z)
-    bottom = expm1(inward * length) * Lambda
-    gain = expm1(inward) * bottom.conj() / (np.abs(bottom) ** 2 + epsilon)
-    return gain * np.where(grows, np.exp(-z * (length - 1)), 1)
+    return softmax_gain(z, Lambda, length, epsilon)
 
 
 def _activation(facts: Facts, key: str, default: str) -> Activation:

@@ -62,7 +62,8 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
 
     d_model = _features(backbone)
     facts.infer("d_model", d_model)
-    pieces, names = _blocks(backbone, facts, options, d_model)
+    layer_facts = [facts.within(_layer_options(facts, each)) for each in options]
+    pieces, names = _blocks(backbone, facts, layer_facts, d_model)
     norm = _read_norm(backbone.under("norm."), facts, d_model) if _prenorm(backbone) else None
     config = ModelConfig(
         d_input=d_model, d_output=d_model, d_model=d_model, encoder="none", blocks=(),
@@ -75,8 +76,9 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
     for name, parameters in numbers.items():
         fill(model.get_submodule(name), parameters)
     tensors.finish()
-    facts.finish()
-    outer.finish()
+    # Only now: what is not heard by one part may be by another.
+    for each in (*layer_facts, facts, outer):
+        each.finish()
     layout = f"SequenceModel{' with encoder and decoder' if whole else ''}, {' and '.join(names)}"
     model.provenance = provenance(layout, tensors, facts, pieces)
     return model.eval()
@@ -95,10 +97,10 @@ def _features(backbone: Tensors) -> int:
 
 
 def _blocks(
-    backbone: Tensors, facts: Facts, options: list[dict[str, Any]], d_model: int
+    backbone: Tensors, facts: Facts, layer_facts: list[Facts], d_model: int
 ) -> tuple[list[Piece], list[str]]:
     count = backbone.count("layers")
-    kinds = len(options)
+    kinds = len(layer_facts)
     repeat = int(facts.get("n_repeat", 1))
     if count % (repeat * kinds):
         raise S4EdgeError(
@@ -111,12 +113,11 @@ def _blocks(
     both = facts.infer("bidirectional", any("reverse_layer" in name for name in backbone.names()))
     # The layers have a word of the same name, and of their own.
     del facts.inferred["bidirectional"]
-    children = [facts.within(_layer_options(facts, each)) for each in options]
     pieces: list[Piece] = []
     names: list[str] = []
     for index in range(count):
         prefix = f"layers.{index}."
-        block, child = backbone.under(prefix), children[index % kinds]
+        block, child = backbone.under(prefix), layer_facts[index % kinds]
         name, layer, projection = _layer(block.under("layer."), child, d_model)
         if both:
             _, other, _ = _layer(block.under("reverse_layer."), child, d_model)
@@ -135,8 +136,6 @@ def _blocks(
                 stride=stride if (index + 1) % repeat == 0 else 1,
             )
         )
-    for child in children:
-        child.finish()
     return pieces, names
 
 
@@ -279,7 +278,14 @@ def _ends(
     )
     if mode not in _POOLINGS:
         raise S4EdgeError(f"{tensors.path}: decoder mode={mode} cannot be read")
-    l_output = decoder.get("l_output", facts.get("l_output", 0, allowed=(0, 1, None)))
+    if "l_output" in decoder:
+        facts.saved["l_output"] = decoder["l_output"]
+    l_output = facts.get("l_output", 0, allowed=(0, 1, None))
+    if l_output is None and mode in ("pool", "sum"):
+        raise S4EdgeError(
+            f"{tensors.path}: a decoder with mode={mode} and an output per sample (l_output=null) "
+            "gives running means or sums, which cannot be read"
+        )
     pooling: Pooling = "none" if l_output is None else _POOLINGS[mode]
     facts.given["decoder mode"] = mode
     config = replace(config, pooling=pooling)

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 
-from s4edge.checkpoints.container import read_container, read_tensors
+from s4edge.checkpoints.container import read_container
 from s4edge.checkpoints.unpickle import Inert, load, plain
 from s4edge.errors import S4EdgeError
 
@@ -345,10 +345,10 @@ def test_plain_of_omegaconf_1() -> None:
 
 @pytest.mark.parametrize("key", ["model", "state_dict", "model_state_dict"])
 def test_where_the_weights_are(save: Callable[..., Path], key: str) -> None:
-    assert same(read_tensors(save({key: WEIGHTS, "acc": 1.0})), WEIGHTS)
+    assert same(read_container(save({key: WEIGHTS, "acc": 1.0})).tensors, WEIGHTS)
     # "model" may be a configuration too.
     path = save({"model": {"d_model": 8}, "state_dict": WEIGHTS})
-    assert same(read_tensors(path), WEIGHTS)
+    assert same(read_container(path).tensors, WEIGHTS)
     assert read_container(path).config is None
 
 
@@ -404,10 +404,10 @@ def test_weights_that_are_not_there_are_refused(save: Callable[..., Path]) -> No
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "module.module."])
 def test_prefixes_of_wrappers_are_dropped(save: Callable[..., Path], prefix: str) -> None:
     path = save({"model": {prefix + name: value for name, value in WEIGHTS.items()}})
-    assert same(read_tensors(path), WEIGHTS)
+    assert same(read_container(path).tensors, WEIGHTS)
     inner = {f"model._orig_mod.{name}": value for name, value in WEIGHTS.items()}
     wanted = {f"model.{name}": value for name, value in WEIGHTS.items()}
-    assert same(read_tensors(save({"state_dict": inner})), wanted)
+    assert same(read_container(save({"state_dict": inner})).tensors, wanted)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
