@@ -14,11 +14,11 @@ import numpy as np
 
 from s4edge.model.modes import Modes, expm1, log1p
 from s4edge.reduction.balanced import NEGLIGIBLE, same_shape
-from s4edge.reduction.base import Float, Int, Reduced
+from s4edge.reduction.base import UNKNOWN, Float, Int, Reduced, Use
 from s4edge.reduction.gramians import cauchy_factor
 
 
-def complex_balanced_truncation(modes: Modes, orders: Int) -> Reduced:
+def complex_balanced_truncation(modes: Modes, orders: Int, use: Use = UNKNOWN) -> Reduced:
     """Reduce every channel to ``order // 2`` complex modes. See `s4edge.reduction.base.Method`."""
     parts: list[Modes] = []
     hankel: list[Float] = [np.zeros(0)] * modes.channels

@@ -15,14 +15,16 @@ weighted least squares problems" (1998).
 from __future__ import annotations
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
-from s4edge.model.modes import expm1
+from s4edge.reduction.lapack import pivoted_r
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
+
+# |a| of a pole that is over within a sample, in double precision; below, products underflow.
+_FASTEST = -350.0
 
 
 def cauchy_factor(log_pole: Complex, generator: Complex) -> tuple[Complex, Int]:
@@ -37,29 +39,46 @@ def cauchy_factor(log_pole: Complex, generator: Complex) -> tuple[Complex, Int]:
         elimination, norms descending by and large; and that order of pivots, (systems, n).
     """
     systems, n = log_pole.shape
-    # 1 - a_i conj(a_j) and a_i - a_j without cancellation, from the logarithms.
-    denominator = -expm1(log_pole[:, :, None] + log_pole.conj()[:, None, :])
-    difference = np.exp(log_pole)[:, None, :] * expm1(log_pole[:, :, None] - log_pole[:, None, :])
-    decay = np.diagonal(denominator, axis1=1, axis2=2).real
     everyone = np.arange(systems)
+    log_radius, angle = np.maximum(log_pole.real, _FASTEST), log_pole.imag
+    pole = np.exp(log_radius + 1j * angle)
+    pull = np.expm1(log_radius)
+    decay = -np.expm1(2 * log_radius)
     g = generator.astype(np.complex128)
-    left = np.ones((systems, n), dtype=bool)
-    factor = np.zeros((systems, n, n), dtype=np.complex128)
+    done = np.zeros((systems, n))
+    columns = np.zeros((n, systems, n), dtype=np.complex128)
     pivots = np.zeros((systems, n), dtype=np.int64)
+    step = np.empty((systems, n), dtype=np.complex128)
     for column in range(n):
-        size = np.where(left, np.abs(g) ** 2 / decay, -1.0)
-        k = np.argmax(size, axis=1)
+        # What is done has g = 0, and must lose to a g that is 0 as well.
+        k = np.argmax((g.real**2 + g.imag**2) / decay - done, axis=1)
         pivots[:, column] = k
-        pivot_g, pivot_decay = g[everyone, k], decay[everyone, k]
+        done[everyone, k] = 1
+        # 1 - a_i conj(a_k) = 1 - exp(x + i y) and a_i - a_k = a_k (exp(x' + i y) - 1), with the
+        # same y, each relatively accurate when made of exp(x) - 1, sin y and 1 - cos y.
+        tangent = np.tan((angle - angle[everyone, k, None]) / 2)
+        sine = 2 * tangent / (1 + tangent * tangent)
+        lag = tangent * sine
+        cosine = 1 - lag
+        pivot_pull = pull[everyone, k, None]
+        both = pull + pivot_pull + pull * pivot_pull
+        real, imag = lag - both * cosine, (1 + both) * sine
+        square = real * real + imag * imag
+        g_over = columns[column]
+        np.divide(real, square, out=g_over.real)
+        np.divide(imag, square, out=g_over.imag)
+        g_over *= g
+        apart = np.expm1(log_radius - log_radius[everyone, k, None])
+        np.subtract(apart * cosine, lag, out=step.real)
+        np.multiply(1 + apart, sine, out=step.imag)
+        step *= pole[everyone, k, None]
+        pivot_g = g[everyone, k]
+        np.multiply(g_over, step, out=g)
         # L_ik = g_i conj(g_k) / (1 - a_i conj(a_k)) / sqrt(|g_k|^2 / (1 - |a_k|^2))
         # Not conj(g) / |g|, which overflows where fast poles leave a subnormal g.
         phase = np.where(pivot_g == 0, 0, np.exp(-1j * np.angle(pivot_g)))
-        scale = phase * np.sqrt(pivot_decay)
-        to_pivot = denominator[everyone, :, k]
-        factor[everyone, :, column] = g * scale[:, None] / to_pivot
-        left[everyone, k] = False
-        g = np.where(left, g * difference[everyone, :, k] / to_pivot, 0)
-    return factor, pivots
+        g_over *= (phase * np.sqrt(decay[everyone, k]))[:, None]
+    return columns.transpose(1, 2, 0), pivots
 
 
 def real_factor(pair_log_pole: Complex, pair_generator: Complex,
@@ -82,15 +101,18 @@ def real_factor(pair_log_pole: Complex, pair_generator: Complex,
     log_pole = np.concatenate([pair_log_pole, pair_log_pole.conj(), real_log_pole], axis=1)
     generator = np.concatenate([pair_generator, pair_generator.conj(), real_generator], axis=1)
     L, _ = cauchy_factor(log_pole, generator)
-    upper, lower, real = L[:, :pairs], L[:, pairs : 2 * pairs], L[:, 2 * pairs :]
+    # F F^* is real for F = [sqrt(1/2) (upper + lower), -i sqrt(1/2) (upper - lower), real], so that
+    # [Re F, Im F] is a factor too. Its columns are graded; a QR of the transpose is row-wise
+    # accurate when the rows come sorted and the columns are pivoted.
+    systems, n, _ = L.shape
     root = np.sqrt(0.5)
-    F = np.concatenate([root * (upper + lower), -1j * root * (upper - lower), real], axis=1)
-    # F F^* is real, so that [Re F, Im F] is a factor too. Its columns are graded; a QR of the
-    # transpose is row-wise accurate when the rows come sorted and the columns are pivoted.
-    systems, n, _ = F.shape
-    stacked = np.stack([F.real, F.imag], axis=-1).reshape(systems, n, 2 * n).transpose(0, 2, 1)
-    out = np.zeros((systems, n, n))
+    out = np.empty((systems, n, n))
+    F = np.empty((n, n), dtype=np.complex128)
+    # One by one: what is small stays in the cache.
     for index in range(systems if n else 0):
-        R, columns = scipy.linalg.qr(stacked[index], mode="r", pivoting=True, check_finite=False)
-        out[index][:, columns] = R[:n]
+        upper, lower = L[index, :pairs], L[index, pairs : 2 * pairs]
+        np.multiply(root, upper + lower, out=F[:pairs])
+        np.multiply(-1j * root, upper - lower, out=F[pairs : 2 * pairs])
+        F[2 * pairs :] = L[index, 2 * pairs :]
+        out[index] = pivoted_r(F.view(np.float64)[None])[0]
     return out
