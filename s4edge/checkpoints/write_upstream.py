@@ -37,8 +37,8 @@ from s4edge.model.file import read_description
 from s4edge.model.modes import Modes
 from s4edge.model.sequence_model import Provenance, SequenceModel
 from s4edge.reduction.base import Method
-from s4edge.reduction.compress import METHODS
 from s4edge.reduction.hinf import hinf_distance
+from s4edge.reduction.methods import METHODS
 from s4edge.reduction.shared import SharedModes, h2_distance, reduce_shared
 from s4edge.reduction.slots import reduce_to_slots
 
@@ -130,6 +130,10 @@ def compress_upstream(
     check_source_and_output(path, output)
     if method not in METHODS:
         raise S4EdgeError(f"method {method!r} is unknown; known: {', '.join(METHODS)}")
+    if METHODS[method].moves_feedthrough:
+        raise S4EdgeError(
+            f"{method} changes D, which not every upstream layout can hold; take another method"
+        )
     if isinstance(state, bool) or not isinstance(state, int | np.integer) or state < 1:
         raise S4EdgeError(f"the state size must be a whole number from 1 up, got {state}")
     model = read_checkpoint(path, facts)
@@ -138,7 +142,7 @@ def compress_upstream(
     layers: list[dict[str, Any]] = []
     with threadpool_limits(1):
         for index, prefix in enumerate(source.prefixes):
-            new, entries = _reduce_layer(source, prefix, int(state), METHODS[method], method)
+            new, entries = _reduce_layer(source, prefix, int(state), METHODS[method].reduce, method)
             tensors |= {prefix + name: value for name, value in new.items()}
             layers += entries
             progress((index + 1) / len(source.prefixes))
