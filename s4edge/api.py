@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from s4edge.checkpoints.read import read_checkpoint
 from s4edge.model.file import load_model, read_description, save_model
 from s4edge.model.sequence_model import SequenceModel
+from s4edge.reduction.calibration import Calibration, select
 from s4edge.reduction.compress import compress_model
 
 if TYPE_CHECKING:
-    from torch import nn
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
 
     from s4edge.export.onnx_file import Exported
     from s4edge.live import ReplacedLayer
@@ -47,17 +49,51 @@ def save(model: SequenceModel, path: str | Path) -> None:
 
 def compress(
     model: SequenceModel,
-    state: int,
+    state: int | None = None,
     *,
     method: str = "balanced",
+    calibration: Data | NDArray[Any] | Tensor | None = None,
+    allocate: str = "uniform",
+    tolerance: float | None = None,
+    refine: bool | None = None,
+    horizon: int | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> SequenceModel:
     """A copy of a model with the smaller state size ``state``.
 
-    See `s4edge.reduction.compress.compress_model` for arguments, errors raised and what the copy's
-    ``provenance.history`` tells.
+    Args:
+        model: left as it is.
+        state: see `s4edge.reduction.compress.compress_model` for this and what is not told here,
+            for errors raised and what the copy's ``provenance.history`` tells.
+        method: a key of `s4edge.reduction.methods.METHODS`.
+        calibration: sequences as the model takes them, (samples, length, d_input) or tokens; no
+            labels are used.
+        allocate: "uniform" or "sensitivity".
+        tolerance: instead of ``state``.
+        refine: None for wherever it helps.
+        horizon: samples for which kernels are used.
+        progress: called with the fraction done.
     """
-    return compress_model(model, state, method, progress)
+    chosen = None if calibration is None else calibration_of(model, calibration)
+    return compress_model(
+        model, state, method, chosen, allocate, tolerance, refine, horizon, progress
+    )
+
+
+def calibration_of(model: SequenceModel, data: Data | NDArray[Any] | Tensor) -> Calibration:
+    """Data or an array as what a model is calibrated on.
+
+    Raises:
+        S4EdgeError: the model does not take it.
+    """
+    import torch
+
+    from s4edge.training.data import Data
+
+    if isinstance(data, Data):
+        lengths = None if data.lengths is None else torch.from_numpy(data.lengths)
+        return select(model, torch.from_numpy(data.x), lengths, data.source)
+    return select(model, torch.as_tensor(data), None, "the calibration data")
 
 
 def compress_(

@@ -67,30 +67,37 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Whole sequences, (batch, length, width) to (batch, length // stride, d_output)."""
-        u = self._before(x)
+        u = self.before(x)
+        return self.after(x, u, self.respond(u))
+
+    def respond(self, u: Tensor) -> Tensor:
+        """The systems alone, both directions: (batch, length, width) to (..., channels)."""
         y = self.systems(u)
         if self.backward_systems is not None:
-            # The first sample to come is one step away: delay the reversed sequence by one.
-            reversed_u = torch.cat([torch.zeros_like(u[:, :1]), u.flip(1)[:, :-1]], dim=1)
-            y = y + self.backward_systems(reversed_u).flip(1)
-        y = self._after(x, u, y)
-        if self.config.stride != 1:
-            whole = y.shape[1] // self.config.stride * self.config.stride
-            y = y[:, :whole].unflatten(1, (-1, self.config.stride)).mean(dim=2)
+            y = y + self.backward_systems(reversed_input(u)).flip(1)
         return y
 
     def step(
         self, x: Tensor, state: Tensor, coefficients: Coefficients | None = None
     ) -> tuple[Tensor, Tensor]:
         """One sample, (batch, width), with the state of the systems."""
-        u = self._before(x)
+        u = self.before(x)
         y, state = self.systems.step(u, state, coefficients)
-        return self._after(x, u, y), state
+        return self._mix(x, u, y), state
 
-    def _before(self, x: Tensor) -> Tensor:
+    def before(self, x: Tensor) -> Tensor:
+        """What the systems read of the block's input."""
         return self.norm(x) if self.config.norm_placement == "pre" else x
 
-    def _after(self, x: Tensor, u: Tensor, y: Tensor) -> Tensor:
+    def after(self, x: Tensor, u: Tensor, y: Tensor) -> Tensor:
+        """The block's output from its input, what the systems read, and what they answer."""
+        y = self._mix(x, u, y)
+        if self.config.stride != 1:
+            whole = y.shape[1] // self.config.stride * self.config.stride
+            y = y[:, :whole].unflatten(1, (-1, self.config.stride)).mean(dim=2)
+        return y
+
+    def _mix(self, x: Tensor, u: Tensor, y: Tensor) -> Tensor:
         config = self.config
         if config.hyper is not None:
             value, factor = y.chunk(2, dim=-1)
@@ -106,3 +113,11 @@ class Block(nn.Module):
             # Without multiplying by 1, to round as upstream does.
             y = (x if of_x == 1 else of_x * x) + (y if of_y == 1 else of_y * y)
         return self.norm(y) if config.norm_placement == "post" else y
+
+
+def reversed_input(u: Tensor) -> Tensor:
+    """What backward systems read, (batch, length, width), as if they ran forward in time.
+
+    The first sample to come is one step away: the reversed sequence is delayed by one.
+    """
+    return torch.cat([torch.zeros_like(u[:, :1]), u.flip(1)[:, :-1]], dim=1)

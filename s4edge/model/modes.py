@@ -128,10 +128,15 @@ class Modes:
 
     def kernel(self, length: int) -> Float:
         """(channels, length) the kernels, summed mode by mode (slow; for tests and plots)."""
-        out = np.zeros((self.channels, length))
-        steps = np.arange(length)
-        for log_pole, weight, channel in zip(self.log_pole, self.weight, self.channel, strict=True):
-            out[channel] += (weight * np.exp(log_pole * steps)).real
+        return self.at(np.arange(length))
+
+    def at(self, steps: Int) -> Float:
+        """(channels, points) the kernels at some samples, (points,)."""
+        log_pole, weight = self.padded()
+        out = np.zeros((self.channels, len(steps)))
+        for column in range(log_pole.shape[1]):
+            powers = np.exp(log_pole[:, column, None] * steps)
+            out += (weight[:, column, None] * powers).real
         return out
 
     def padded(self) -> tuple[Complex, Complex]:

@@ -87,21 +87,32 @@ class SequenceModel(nn.Module):
             S4EdgeError: ``x`` has another shape, or the model is exact for one length only and
                 this is another.
         """
-        features = pool(self.config.pooling, self._features(x, lengths), lengths)
-        return self._decode(features)
+        return self.decode(self._features(x, lengths), lengths)
 
     def running(self, x: Tensor) -> Tensor:
         """(batch, length, d_output): the output after each sample, by convolution.
 
         What the recurrence gives sample by sample. Raises as `forward` does.
         """
-        return self._decode(pool_running(self.config.pooling, self._features(x, None)))
+        return self._decoded(pool_running(self.config.pooling, self._features(x, None)))
 
-    def _decode(self, features: Tensor) -> Tensor:
+    def decode(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """The output from what leaves the last norm, (batch, length, d_model)."""
+        return self._decoded(pool(self.config.pooling, features, lengths))
+
+    def _decoded(self, features: Tensor) -> Tensor:
         out: Tensor = self.decoder(features)
         return out.mT if self.config.channels_first else out
 
     def _features(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        x = self.encode(x, lengths)
+        for block in self.blocks:
+            x = block(x)
+        out: Tensor = self.norm(x)
+        return out
+
+    def encode(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(batch, length, d_model) what enters the first block. See `forward` for arguments."""
         config = self.config
         x = self._check_shape(x)
         length = x.shape[1]
@@ -114,10 +125,7 @@ class SequenceModel(nn.Module):
                 )
         if lengths is not None and not config.streams and (lengths != length).any():
             raise S4EdgeError(f"sequences must come without padding: {config.cannot_stream}")
-        x = self.encoder(x)
-        for block in self.blocks:
-            x = block(x)
-        out: Tensor = self.norm(x)
+        out: Tensor = self.encoder(x)
         return out
 
     def _check_shape(self, x: Tensor) -> Tensor:

@@ -73,6 +73,8 @@ class DiagonalSystems(nn.Module):
         super().__init__()
         self.config = config
         self.length = config.kernel_length if length is None else length
+        self.transform = torch.float64
+        self._frozen_spectra: dict[int, Tensor] | None = None
         pairs, reals, growing = sum(config.pairs), sum(config.reals), sum(config.growing)
         self.pair_log_decay = nn.Parameter(torch.zeros(pairs))
         self.pair_angle = nn.Parameter(torch.zeros(pairs))
@@ -247,18 +249,33 @@ class DiagonalSystems(nn.Module):
     def forward(self, u: Tensor) -> Tensor:
         """Run whole sequences: ``u`` (batch, length, features) to (batch, length, H).
 
-        The transform is in float64: in float32 its rounding error is as large at a sequence's
-        quiet beginning as at its loudest sample, and a norm after it would show it.
+        The transform is in `transform`'s precision, float64: in float32 its rounding error is as
+        large at a sequence's quiet beginning as at its loudest sample, and a norm after it would
+        show it.
         """
         length = u.shape[1]
-        size = 2 * length
-        kernel = self.kernel(min(length, self.config.kernel_length or length))
-        v = self._read(u).double()
-        spectrum = torch.fft.rfft(v, n=size, dim=1) * torch.fft.rfft(kernel, n=size).T
-        y = torch.fft.irfft(spectrum, n=size, dim=1)[:, :length] + self.D.double() * v
-        return y.to(u.dtype)
+        v = self.read(u).mT.to(self.transform)
+        spectrum = torch.fft.rfft(v, n=2 * length) * self._spectrum(length)
+        y = torch.fft.irfft(spectrum, n=2 * length)[..., :length]
+        return (y + self.D.to(self.transform)[:, None] * v).mT.to(u.dtype)
 
-    def _read(self, u: Tensor) -> Tensor:
+    def _spectrum(self, length: int) -> Tensor:
+        """(H, length + 1) of the kernel, for sequences of that length."""
+        if self._frozen_spectra is not None and length in self._frozen_spectra:
+            return self._frozen_spectra[length]
+        kernel = self.kernel(min(length, self.config.kernel_length or length))
+        spectrum = torch.fft.rfft(kernel.to(self.transform), n=2 * length)
+        if self._frozen_spectra is not None:
+            self._frozen_spectra[length] = spectrum
+        return spectrum
+
+    def freeze_(self, transform: torch.dtype) -> DiagonalSystems:
+        """Parameters change no more: keep the kernels' spectra, and take another precision."""
+        self.requires_grad_(False)
+        self.transform, self._frozen_spectra = transform, {}
+        return self
+
+    def read(self, u: Tensor) -> Tensor:
         """(..., features) to (..., H): the feature that each channel reads."""
         return u[..., self.inputs] if self.config.inputs else u
 
@@ -302,7 +319,7 @@ class DiagonalSystems(nn.Module):
         """
         c = self.coefficients() if coefficients is None else coefficients
         pairs = self.pair_angle.shape[0]
-        sample = self._read(u).double()
+        sample = self.read(u).double()
         re, im, real = state.split([pairs, pairs, state.shape[-1] - 2 * pairs], dim=-1)
         next_re = re + (c.pull * re - c.swing * im) + sample[:, self.pair_channel]
         next_im = im + (c.pull * im + c.swing * re)

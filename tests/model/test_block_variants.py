@@ -147,8 +147,8 @@ def test_backward_systems_by_the_sum() -> None:
         for s in range(30):
             expected[t] += (k0[:, t - s] if s <= t else k1[:, s - t - 1]) * u[0, s].numpy()
     seen = {}
-    block._after = lambda x, u, y: seen.setdefault("y", y)  # type: ignore[method-assign]
-    block._before = lambda x: x  # type: ignore[method-assign]
+    block.after = lambda x, u, y: seen.setdefault("y", y)  # type: ignore[method-assign]
+    block.before = lambda x: x  # type: ignore[method-assign]
     with torch.inference_mode():
         block(u)
     np.testing.assert_allclose(seen["y"][0].numpy(), expected, atol=1e-10)

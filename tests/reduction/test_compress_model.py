@@ -158,7 +158,8 @@ def test_rounding_to_the_stored_numbers_counts_in_the_bound() -> None:
     error, bound = np.array(entry["channel_error"]), np.array(entry["channel_error_bound"])
     gain = hinf_distance(systems.modes(), Modes.make([], [], [], 2))
     assert (error > 1e-9 * gain).all()
-    assert (error <= bound * (1 + 1e-6)).all()
+    # Both are found by a search; of differences this small relative to the gain, to 1e-4.
+    assert (error <= bound * (1 + 1e-4)).all()
     assert (bound < 1e-4 * gain).all()
 
 
