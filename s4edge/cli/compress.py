@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from s4edge.cli import output
 from s4edge.cli.models import read_model, set_option
+from s4edge.cli.reduction import read_calibration, reduction_options
+from s4edge.errors import S4EdgeError
+
+if TYPE_CHECKING:
+    from s4edge.model.sequence_model import SequenceModel
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
-    "--state", type=int, required=True, metavar="N",
+    "--state", type=int, metavar="N",
     help="The new state size, in the checkpoint's own count of d_state.",
 )  # fmt: skip
 @click.option(
-    "--method", default="balanced", show_default=True,
-    type=click.Choice(["balanced", "complex-balanced"]),
-    help="balanced: balanced truncation of the real system. complex-balanced: of the complex "
-    "half-system, the source paper's way, to compare with.",
+    "--tolerance", type=float, metavar="E",
+    help="Instead of --state: as few states as keep the relative error of the model's output on "
+    "the calibration data under E (0.05 is 5 %); allocated by sensitivity.",
 )  # fmt: skip
+@reduction_options
 @click.option(
     "--format", "layout", default="s4edge", show_default=True,
     type=click.Choice(["s4edge", "upstream"]),
@@ -33,46 +39,76 @@ from s4edge.cli.models import read_model, set_option
     "-o", "--output", "path", type=click.Path(path_type=Path), metavar="OUT",
     help="The file to write.  [default: <stem>-s<N>.safetensors here, .pt for upstream]",
 )  # fmt: skip
+@click.option(
+    "--report", type=click.Path(path_type=Path), metavar="FILE.html",
+    help="Write a page to look at: where the states went, what was lost, kernels, poles.",
+)  # fmt: skip
 @set_option
 @output.json_option
 @output.verbose_option
 def compress(
     model: Path,
-    state: int,
+    state: int | None,
+    tolerance: float | None,
     method: str,
+    calibrate: str | None,
+    allocate: str,
+    refine: bool | None,
+    horizon: int | None,
     layout: str,
     path: Path | None,
+    report: Path | None,
     assignments: tuple[str, ...],
     as_json: bool,
     verbose: bool,
 ) -> None:
     """Reduce the state size of MODEL, layer by layer, and write the smaller model."""
-    from s4edge.api import compress as reduce_model
     from s4edge.api import save
     from s4edge.files import check_writable
+    from s4edge.reduction.compress import check_arguments, make_settings, reduce_prepared
+    from s4edge.reduction.progress import part_of
+    from s4edge.reduction.reducer import Reducer
     from s4edge.reduction.report import compression_answer, compression_table
 
-    suffix = ".pt" if layout == "upstream" else ".safetensors"
-    path = path or Path(f"{model.stem}-s{state}{suffix}")
+    if (state is None) == (tolerance is None):
+        raise click.UsageError("give either --state N or --tolerance E")
+    size = f"s{state}" if state is not None else f"t{tolerance:g}"
+    path = path or Path(f"{model.stem}-{size}{'.pt' if layout == 'upstream' else '.safetensors'}")
     check_writable(path, model)
+    if report is not None:
+        from s4edge.reduction.html_report import check_report
+
+        check_report(report)
     started = time.perf_counter()
     if layout == "upstream":
-        from s4edge.checkpoints.facts import parse_assignments
-        from s4edge.checkpoints.write_upstream import check_source_and_output, compress_upstream
-
-        check_source_and_output(model, path)
-        original = read_model(model, assignments)
-        facts = parse_assignments(assignments)
-        with output.progress("Reducing") as progress:
-            small = compress_upstream(model, state, path, facts, method=method, progress=progress)
+        asked = {
+            "--tolerance": tolerance, "--calibrate": calibrate, "--horizon": horizon,
+            "--report": report, "--refine": refine or None,
+            "--allocate": None if allocate == "uniform" else allocate,
+        }  # fmt: skip
+        original, small = _for_upstream(model, state, method, path, assignments, asked)
     else:
         original = read_model(model, assignments)
+        check_arguments(original, state, tolerance)
+        data = read_calibration(original, calibrate)
+        settings = make_settings(
+            method, data, allocate, refine, horizon, to_tolerance=tolerance is not None
+        )
         with output.progress("Reducing") as progress:
-            small = reduce_model(original, state, method=method, progress=progress)
+            reducer = Reducer(original, settings, data, part_of(progress, 0, 2))
+            small = reduce_prepared(reducer, state, tolerance, part_of(progress, 1, 2))
         save(small, path)
     answer = compression_answer(original, small, path, time.perf_counter() - started)
     if layout == "upstream":
         answer["sidecar"] = str(path.with_suffix(".json"))
+    if report is not None:
+        from s4edge.reduction.html_report import write_report
+        from s4edge.reduction.sweep import predicted_curve
+        from s4edge.reduction.trade_off import trade_off
+
+        points = [trade_off(small)]
+        write_report(report, original, small, points, predicted_curve(reducer), model.name)
+        answer["report"] = str(report)
     if as_json:
         output.emit_json(answer)
         return
@@ -83,3 +119,28 @@ def compress(
             f"arguments of its class, in {answer['seconds']:.1f} s."
         )
     output.console.print(table)
+
+
+def _for_upstream(
+    model: Path,
+    state: int | None,
+    method: str,
+    path: Path,
+    assignments: tuple[str, ...],
+    asked: dict[str, Any],
+) -> tuple[SequenceModel, SequenceModel]:
+    from s4edge.checkpoints.facts import parse_assignments
+    from s4edge.checkpoints.write_upstream import check_source_and_output, compress_upstream
+
+    wrong = [name for name, value in asked.items() if value is not None]
+    if wrong or state is None:
+        raise S4EdgeError(
+            f"--format upstream takes --state and --method only, not {', '.join(wrong)}: its "
+            "layouts hold equally many modes in every channel"
+        )
+    check_source_and_output(model, path)
+    original = read_model(model, assignments)
+    facts = parse_assignments(assignments)
+    with output.progress("Reducing") as progress:
+        small = compress_upstream(model, state, path, facts, method=method, progress=progress)
+    return original, small

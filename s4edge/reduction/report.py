@@ -10,6 +10,9 @@ from rich.text import Text
 
 from s4edge.model.sequence_model import SequenceModel
 
+# What an entry of the history may tell beside method and layers.
+_TOLD = ("allocate", "refine", "tolerance", "calibration", "output_error")
+
 
 def compression_answer(
     before: SequenceModel, after: SequenceModel, path: Path, seconds: float
@@ -33,6 +36,7 @@ def compression_answer(
     return {
         "output": str(path),
         "method": entry["method"],
+        **{key: entry[key] for key in _TOLD if key in entry},
         "state_size": {"before": _state_size(before), "after": _state_size(after)},
         "real_states": {"before": before.config.real_states, "after": after.config.real_states},
         "parameters": {"before": before.parameter_count(), "after": after.parameter_count()},
@@ -54,26 +58,35 @@ def compression_table(answer: dict[str, Any], verbose: bool = False) -> Table:
     sizes, states, counts = answer["state_size"], answer["real_states"], answer["parameters"]
     # As Text, for a bracket in a name is no markup.
     table = Table(
-        title=f"State size {sizes['before']:g} -> {sizes['after']:g} ({answer['method']})",
+        title=f"State size {sizes['before']:g} -> {sizes['after']:.3g} ({_how(answer)})",
         caption=Text(
             f"{states['before']:,} -> {states['after']:,} real states, {counts['before']:,} -> "
             f"{counts['after']:,} parameters, {answer['seconds']:.1f} s\n"
+            f"{_output_error(answer)}"
             f"Wrote {answer['output']} ({answer['bytes'] / 1000:,.0f} kB). "
             "Next: s4edge export --onnx",
             style="table.caption",
         ),
         caption_justify="left",
     )
+    calibrated = "output_error" in answer
     table.add_column("layer")
     table.add_column("real states", justify="right")
+    if calibrated:
+        table.add_column("output error so far\nmeasured (predicted)", justify="right")
     table.add_column("H-infinity error\nmedian channel", justify="right")
     table.add_column("worst channel", justify="right")
     table.add_column("bound", justify="right")
     for layer in answer["layers"]:
         ordered = sorted(layer["channel_error"])
+        so_far = []
+        if calibrated:
+            error = layer["output_error"]
+            so_far = [f"{error['measured']:.2%} ({error['predicted']:.2%})"]
         table.add_row(
             Text(layer["name"]),
             f"{layer['real_states_before']:,} -> {layer['real_states_after']:,}",
+            *so_far,
             f"{ordered[len(ordered) // 2]:.3g}",
             f"{layer['error']:.3g}",
             _bound(layer["error_bound"]),
@@ -81,8 +94,35 @@ def compression_table(answer: dict[str, Any], verbose: bool = False) -> Table:
         if verbose:
             for channel, error in enumerate(layer["channel_error"]):
                 bound = layer["channel_error_bound"][channel]
-                table.add_row(f"  channel {channel}", "", "", f"{error:.3g}", _bound(bound))
+                blank = ["", ""] if calibrated else [""]
+                name = f"  channel {channel}"
+                if "channel_real_states" in layer:
+                    name += f" ({layer['channel_real_states'][channel]} states)"
+                table.add_row(name, *blank, "", f"{error:.3g}", _bound(bound))
     return table
+
+
+def _how(answer: dict[str, Any]) -> str:
+    """The method and what was done beside it, in words."""
+    words = [answer["method"]]
+    words += ["calibrated"] if "calibration" in answer else []
+    words += ["allocated"] if answer.get("allocate") == "sensitivity" else []
+    words += ["refined"] if answer.get("refine") else []
+    return ", ".join(words)
+
+
+def _output_error(answer: dict[str, Any]) -> str:
+    """A line on the model's output on the calibration data, where there is any."""
+    if "output_error" not in answer:
+        return ""
+    error, data = answer["output_error"], answer["calibration"]
+    same = ""
+    if "same_class" in error:
+        same = f"; the largest score is the same one for {error['same_class']:.1%}"
+    return (
+        f"The output on {data['source']} ({data['sequences']:,} sequences) differs by "
+        f"{error['measured']:.2%} (predicted {error['predicted']:.2%}){same}.\n"
+    )
 
 
 def _bound(value: float | None) -> str:

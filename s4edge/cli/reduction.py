@@ -1,0 +1,77 @@
+"""Options that commands which reduce have in common, and what they mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from s4edge.cli.output import Command, note
+
+if TYPE_CHECKING:
+    from s4edge.model.sequence_model import SequenceModel
+    from s4edge.reduction.calibration import Calibration
+
+# As in s4edge.reduction.methods, which --help must not import; a test compares them.
+METHOD_NAMES = (
+    "balanced", "singular-perturbation", "modal", "h2", "hankel", "finite-horizon",
+    "shared-modes", "complex-balanced",
+)  # fmt: skip
+
+
+def reduction_options(command: Command) -> Command:
+    """Add ``--method``, ``--calibrate``, ``--allocate``, ``--refine`` and ``--horizon``."""
+    options = (
+        click.option(
+            "--method", default="balanced", show_default=True, type=click.Choice(METHOD_NAMES),
+            help="balanced: balanced truncation of the real system. singular-perturbation: "
+            "keeps the gain at frequency 0. modal: keeps the modes of largest peak gain. h2: least "
+            "energy of the kernel's error. hankel: optimal in the Hankel norm. finite-horizon: "
+            "balanced over --horizon samples. shared-modes: one set of modes for a layer (DSS). "
+            "complex-balanced: of the complex half-system, the source paper's way, to compare.",
+        ),
+        click.option(
+            "--calibrate", "calibrate", metavar="DATA",
+            help="Sequences like those that the model will see (.npz or package.module:callable); "
+            "labels are not used. What matters is then the error on them.",
+        ),
+        click.option(
+            "--allocate", default="uniform", show_default=True,
+            type=click.Choice(["uniform", "sensitivity"]),
+            help="uniform: N for every channel. sensitivity: N on average, spent where the model's "
+            "output needs it; takes --calibrate.",
+        ),
+        click.option(
+            "--refine/--no-refine", "refine", default=None,
+            help="Move poles, weights and D so that each layer's output on the calibration data "
+            "comes close.  [default: with --calibrate]",
+        ),
+        click.option(
+            "--horizon", type=click.IntRange(min=1), metavar="L",
+            help="Samples for which kernels are used, for finite-horizon.  [default: the model's "
+            "own length, or that of the calibration data]",
+        ),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def read_calibration(model: SequenceModel, source: str | None) -> Calibration | None:
+    """The sequences of ``--calibrate``; says so if not all of them are used.
+
+    Raises:
+        S4EdgeError: they cannot be read, or the model does not take them.
+    """
+    if source is None:
+        return None
+    from s4edge.api import calibration_of
+    from s4edge.training.data import load_data
+
+    calibration = calibration_of(model, load_data(source))
+    if len(calibration) < calibration.given:
+        note(
+            f"Calibrating on {len(calibration):,} of the {calibration.given:,} sequences, evenly "
+            "chosen: more would take too much memory."
+        )
+    return calibration
