@@ -35,20 +35,20 @@ STATES = (32, 16, 8)
 METHODS = ("balanced", "complex-balanced")
 
 
-def mnist_test(shared: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images 8,000 to 9,999 of the test file, pixel by pixel."""
+def load_mnist(shared: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The 10,000 images of the test file, pixel by pixel, and their labels."""
     arrays = []
     for name, header in (("t10k-images-idx3-ubyte.gz", 16), ("t10k-labels-idx1-ubyte.gz", 8)):
         content = gzip.decompress((shared / "data" / "mnist" / name).read_bytes())
         arrays.append(np.frombuffer(content, np.uint8, offset=header))
-    x = arrays[0].reshape(-1, 784, 1)[8000:].astype(np.float32) / 255
-    return x, arrays[1][8000:].astype(np.int64)
+    return arrays[0].reshape(-1, 784, 1).astype(np.float32) / 255, arrays[1].astype(np.int64)
 
 
 def load_test(shared: Path, name: str) -> Data:
     """The test set that a checkpoint's accuracy was recorded on."""
     if name.startswith("mnist"):
-        x, y = mnist_test(shared)
+        # Images 8,000 to 9,999 were not trained on.
+        x, y = (part[8000:] for part in load_mnist(shared))
     else:
         with np.load(shared / "checkpoints" / "trained" / "spoken_digits_4k_test.npz") as content:
             x, y = content["x"], content["y"]
