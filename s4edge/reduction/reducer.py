@@ -242,7 +242,7 @@ class Reducer:
     def smallest_total(self, error: float) -> int:
         """The fewest real states whose predicted relative error of the output is at most that."""
         assert self.walk is not None
-        found = self.walk.smallest_total(error**2)
+        found = self.walk.smallest_total(error**2 * (1 + 1e-12))
         return self.largest_total if found is None else max(found, 1)
 
     def predicted(self, totals: Int) -> Float:
