@@ -7,7 +7,8 @@ uncalibrated. Calibration sees 1,000 samples and no label: MNIST images 0 to 999
 (the checkpoints are tested on 8,000 to 9,999), spoken digits of the training part, digits of the
 example's training part.
 
-    python benchmarks/reduction_table.py [--shared FOLDER] [--only NAME]... [--json FILE]
+    python benchmarks/reduction_table.py [--shared FOLDER] [--only NAME]... [--states N,N,...]
+                                         [--column HEADING]... [--json FILE]
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SIZES = (32, 16, 8, 6, 4, 2)
 CALIBRATION_SAMPLES = 1000
 # Heading, method, calibrated, allocated, refined, largest size that is tried.
-COLUMNS = (
+COLUMNS = [
     ("complex\nBT", "complex-balanced", False, False, False, 64),
     ("largest\nH-inf modes", "modal", False, False, False, 64),
     ("real BT", "balanced", False, False, False, 64),
@@ -51,7 +52,9 @@ COLUMNS = (
     ("H2-\noptimal", "h2", False, False, False, 16),
     ("Hankel\nnorm", "hankel", False, False, False, 16),
     ("finite\nhorizon", "finite-horizon", False, False, False, 16),
-)
+]
+
+Columns = list[tuple[str, str, bool, bool, bool, int]]
 
 
 def spoken_training(shared: Path, samples: int) -> np.ndarray:
@@ -97,18 +100,20 @@ def accuracy(model: SequenceModel, data: Data) -> float:
     return score(predict(working_copy(model), data), data).value
 
 
-def measure(name: str, path: Path, samples: np.ndarray, test: Data) -> dict[str, Any]:
+def measure(
+    name: str, path: Path, samples: np.ndarray, test: Data, sizes: tuple[int, ...], columns: Columns
+) -> dict[str, Any]:
     """All cells of one model."""
     model = s4edge.load(path)
     calibration = calibration_of(model, samples)
     row: dict[str, Any] = {"model": name, "accuracy": accuracy(model, test), "cells": []}
-    for heading, method, calibrated, allocated, refined, largest in COLUMNS:
+    for heading, method, calibrated, allocated, refined, largest in columns:
         started = time.perf_counter()
         data = calibration if calibrated else None
         horizon = samples.shape[1]
         reducer = Reducer(model, Settings(method, allocated, refined, horizon), data)
         prepared = time.perf_counter() - started
-        for size in (size for size in SIZES if size <= largest):
+        for size in (size for size in sizes if size <= largest):
             started = time.perf_counter()
             small = reducer.to_state(size)
             seconds = time.perf_counter() - started
@@ -141,16 +146,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
     parser.add_argument("--only", action="append", help="a model's name; may be repeated")
+    parser.add_argument(
+        "--states", type=lambda text: tuple(map(int, text.split(","))), default=SIZES
+    )
+    parser.add_argument("--column", action="append", help="a column's heading; may be repeated")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
+    asked = arguments.column
+    columns = [each for each in COLUMNS if asked is None or each[0].replace("\n", " ") in asked]
     rows = []
     console = Console(width=130)
     for name, (path, data) in tasks(arguments.shared).items():
         if arguments.only and name not in arguments.only:
             continue
         started = time.perf_counter()
-        rows.append(measure(name, path, *data()))
+        rows.append(measure(name, path, *data(), arguments.states, columns))
         console.print(f"{name}: {time.perf_counter() - started:.0f} s")
         if arguments.json:
             with replacing(arguments.json) as temporary:

@@ -79,6 +79,8 @@ def compress(
         from s4edge.reduction.html_report import check_report
 
         check_report(report)
+        if report.resolve() == path.resolve():
+            raise click.UsageError("--report and -o name the same file")
     started = time.perf_counter()
     if layout == "upstream":
         asked = {

@@ -60,20 +60,24 @@ def sweep(
     from s4edge.reduction.html_report import check_report, write_report
     from s4edge.reduction.reducer import Reducer
     from s4edge.reduction.spectrum_plot import check_plot
-    from s4edge.reduction.sweep import parse_sizes, predicted_curve, write_csv
+    from s4edge.reduction.sweep import predicted_curve, sizes_of, write_csv
     from s4edge.reduction.sweep import sweep as run
     from s4edge.reduction.sweep_report import plot_sweep, sweep_answer, sweep_table
     from s4edge.reduction.trade_off import trade_off
     from s4edge.training.data import load_data
     from s4edge.training.evaluate import evaluate_model
 
-    for path, check in ((table_path, check_writable), (plot, check_plot), (report, check_report)):
-        if path is not None:
-            check(path)
+    if table_path is not None:
+        check_writable(table_path, model)
+    if plot is not None:
+        if calibrate is None and data is None:
+            raise click.UsageError("--plot has nothing to draw: add --calibrate or --data")
+        check_plot(plot)
+    if report is not None:
+        check_report(report)
     started = time.perf_counter()
     original = read_model(model, assignments)
-    largest = max(each.state_size for block in original.config.blocks for each in block.all_systems)
-    sizes = parse_sizes(states or f"1:{max(1, int(largest) // 2)}", largest)
+    sizes = sizes_of(original, states)
     calibration = read_calibration(original, calibrate)
     settings = make_settings(method, calibration, allocate, refine, horizon)
     labelled = None if data is None else load_data(data)

@@ -39,12 +39,19 @@ class Calibration:
         lengths: (sequences,) samples that count, or None where all do.
         source: where they came from, for people.
         given: sequences that there were; ``x`` is an even choice of them if they were too many.
+        channels_first: whether time is the last axis of ``x``.
     """
 
     x: Tensor
     lengths: Tensor | None
     source: str
     given: int
+    channels_first: bool = False
+
+    @property
+    def length(self) -> int:
+        """Samples of a sequence, padding included."""
+        return int(self.x.shape[2 if self.channels_first else 1])
 
     def __len__(self) -> int:
         return len(self.x)
@@ -53,7 +60,7 @@ class Calibration:
         """Some of the sequences."""
         chosen = rows if isinstance(rows, slice) else torch.from_numpy(rows)
         lengths = None if self.lengths is None else self.lengths[chosen]
-        return Calibration(self.x[chosen], lengths, self.source, self.given)
+        return Calibration(self.x[chosen], lengths, self.source, self.given, self.channels_first)
 
     def output_of(self, model: SequenceModel) -> Tensor:
         """A model's output on all sequences at once, padding zeroed."""
@@ -75,15 +82,23 @@ def select(model: SequenceModel, x: Tensor, lengths: Tensor | None, source: str)
     """
     if x.is_floating_point():
         x = x.to(next(model.parameters()).dtype)
-    if lengths is not None and bool((lengths == x.shape[1]).all()):
-        lengths = None
+    time = 2 if model.config.channels_first else 1
+    if lengths is not None and x.ndim > time:
+        # What is behind the end of all sequences is left out, and padding is 0: in single precision
+        # large values would be felt in the samples that count.
+        x = x.narrow(time, 0, min(int(lengths.max()), x.shape[time]))
+        padding = torch.arange(x.shape[time]) >= lengths[:, None]
+        if time == 2:
+            padding = padding[:, None]
+        x = x.masked_fill(padding if x.ndim == padding.ndim else padding[..., None], 0)
+        lengths = lengths if bool(padding.any()) else None
     try:
         with torch.no_grad():
             model.encode(x, lengths)
     except S4EdgeError as error:
         raise S4EdgeError(f"{source} does not fit: {error}") from error
     most = max(16, MOST_FLOATS // _floats(model, x))
-    everything = Calibration(x, lengths, source, len(x))
+    everything = Calibration(x, lengths, source, len(x), model.config.channels_first)
     return everything.part(evenly(len(x), most)) if len(x) > most else everything
 
 
@@ -220,7 +235,7 @@ def output_gradients(
         progress: called with the fraction done.
     """
     width = sum(block.systems.channels for block in model.config.blocks)
-    length = calibration.x.shape[2 if model.config.channels_first else 1]
+    length = calibration.length
     rows = evenly(len(calibration), max(16, _GRADIENT_FLOATS // (width * length)))
     part = calibration.part(rows)
     generator = torch.Generator().manual_seed(_SEED)

@@ -11,8 +11,9 @@ from s4edge.reduction.methods import METHODS
 from s4edge.reduction.progress import Progress, part_of, silent
 from s4edge.reduction.reducer import Reducer, Settings
 
-# A tolerance is met on the calibration data by so many corrections of the prediction at most.
-_CORRECTIONS = 4
+# A tolerance is met on the calibration data by so many corrections of the prediction, or by more,
+# at least halving, where none of them did; at last all states are kept.
+_CORRECTIONS, _MOST_CORRECTIONS = 4, 12
 
 
 def compress_model(
@@ -109,6 +110,8 @@ def make_settings(
     ):
         if wanted and calibration is None:
             raise S4EdgeError(f"{what} needs calibration data: add --calibrate DATA")
+    if refine and not METHODS[method].refinable:
+        raise S4EdgeError(f"{method} cannot be refined: it would be another method then")
     if refine is None:
         refine = calibration is not None and METHODS[method].refinable
     return Settings(method, allocated, refine, horizon)
@@ -121,9 +124,11 @@ def _to_tolerance(reducer: Reducer, tolerance: float, progress: Progress) -> Seq
     """
     best: SequenceModel | None = None
     aim = tolerance
-    for attempt in range(_CORRECTIONS):
-        total = reducer.smallest_total(aim)
-        small = reducer.to_total(total, part_of(progress, attempt, _CORRECTIONS), tolerance)
+    for attempt in range(_MOST_CORRECTIONS):
+        last = attempt + 1 == _MOST_CORRECTIONS
+        total = reducer.largest_total if last else reducer.smallest_total(aim)
+        part = part_of(progress, min(attempt, _CORRECTIONS - 1), _CORRECTIONS)
+        small = reducer.to_total(total, part, tolerance)
         found = small.provenance.history[-1]["output_error"]["measured"]
         fewest = best is None or small.config.real_states < best.config.real_states
         if found <= tolerance and fewest:
@@ -131,6 +136,9 @@ def _to_tolerance(reducer: Reducer, tolerance: float, progress: Progress) -> Seq
         # Close enough from below: a smaller total would not be worth another round.
         if 0.85 * tolerance <= found <= tolerance or total >= reducer.largest_total:
             break
-        aim *= float(np.clip(0.95 * tolerance / max(found, 1e-12), 0.1, 10))
+        late = attempt + 1 >= _CORRECTIONS
+        if late and best is not None:
+            break
+        aim *= float(np.clip(0.95 * tolerance / max(found, 1e-12), 0.1, 0.5 if late else 10))
     progress(1)
     return small if best is None else best

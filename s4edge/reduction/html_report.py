@@ -149,12 +149,13 @@ def _page(
     points = points or [trade_off(after)]
     spectra = model_spectra(before)
     ranked = _ranked(layers)
+    looked_at = before.config.length or _looked_at(entry)
     name = title or before.provenance.source or "model"
     sections = [
         ("trade-off", "Trade-off", _trade_off(before, after, entry, points, predicted, spectra)),
         ("hankel", "Hankel singular values by layer", _hankel(layers, entry, spectra)),
         ("budget", "Where the budget went", _budget(layers, entry)),
-        ("kernels", "Kernels before and after", _kernels(ranked, before.config.length)),
+        ("kernels", "Kernels before and after", _kernels(ranked, looked_at)),
         ("poles", "Poles before and after", _poles(layers)),
         ("certificates", "Certificates", _certificates(ranked, layers, entry)),
     ]
@@ -510,6 +511,11 @@ def _endless(layers: list[_Layer], entry: dict[str, Any]) -> str:
 
 
 # 5. Kernels
+
+
+def _looked_at(entry: dict[str, Any]) -> int | None:
+    """Samples of a sequence that refinement saw, or None where there was none."""
+    return int(entry["calibration"]["length"]) if entry.get("refine") else None
 
 
 def _kernels(ranked: list[_Channel], length: int | None) -> str:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from s4edge.errors import S4EdgeError
 from s4edge.model.modes import Modes
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
@@ -20,16 +19,14 @@ from s4edge.reduction.base import Float, Int, Reduced, Use
 from s4edge.reduction.calibration import (
     Calibration,
     Passage,
-    autocorrelation,
-    evenly,
-    output_gradients,
     output_on,
     working_copy,
 )
 from s4edge.reduction.certificates import certify
 from s4edge.reduction.kernel_error import KernelError
-from s4edge.reduction.layer_error import LayerError, LayerSignals
+from s4edge.reduction.layer_error import LayerError
 from s4edge.reduction.methods import METHODS
+from s4edge.reduction.observed import observe, relative_error
 from s4edge.reduction.output_descent import descend
 from s4edge.reduction.parallel import blocks_of, map_blocks
 from s4edge.reduction.progress import Progress, part_of, silent
@@ -40,10 +37,6 @@ from s4edge.reduction.unit import Unit, install, systems_of, units_of
 _ORDERS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256)
 # Of the descent, at most.
 _STEPS = 40
-# Samples of all sequences together that layers are fitted to: more would add time, not accuracy.
-_SAMPLES = 2**20
-# Sequences on which the error of the model's output is measured layer by layer.
-_CHECKED = 128
 # Above that relative error of the output all layers are moved together, in rounds of so many steps.
 _NOT_LINEAR = 0.05
 _DESCENT = 40
@@ -112,53 +105,24 @@ class Reducer:
     # Before any size is known
 
     def _calibrate(self, calibration: Calibration, progress: Progress) -> None:
-        self._working = working_copy(self.model)
-        self._output = output_on(self._working, calibration)
-        length = calibration.x.shape[2 if self.model.config.channels_first else 1]
-        self._sample = calibration.part(evenly(len(calibration), max(64, _SAMPLES // length)))
-        self._gradients = output_gradients(
-            self._working, self._sample, lambda done: progress(0.4 * done)
-        )
+        horizon = self.settings.horizon or self.model.config.length
+        self._observed = observe(self.model, calibration, lambda done: progress(0.4 * done))
+        curves: list[Float] = []
         with torch.no_grad():
-            passage = Passage(self._working, self._sample)
-            self._energy = float(self._output.double().square().sum()) / len(calibration)
-            if not np.isfinite(self._energy) or self._energy == 0:
-                raise S4EdgeError(
-                    f"the model's output on {calibration.source} is "
-                    f"{'zero' if self._energy == 0 else 'NaN or infinite'} throughout: it cannot "
-                    "be calibrated there"
-                )
-            curves: list[Float] = []
+            passage = Passage(self._observed.model, self._observed.sample)
             for index, unit in enumerate(self.units):
                 while passage.at < unit.block:
                     passage.advance()
                 u = passage.inputs(unit.backward)
-                self.uses[index] = self._use(unit, u)
+                self.uses[index] = self._observed.use(unit, u, horizon)
                 if self.settings.allocated:
-                    error = self._layer_error(unit, u, u)
+                    error = self._observed.layer_error(unit, u, u)
                     curves.append(self._curves(index, error))
                 progress(0.4 + 0.6 * (index + 1) / len(self.units))
         if self.settings.allocated:
             states = np.concatenate([unit.stable.real_states for unit in self.units])
             known = np.broadcast_to([0, *_ORDERS], (len(states), len(_ORDERS) + 1))
             self.walk = walk(Curves(np.column_stack([known, states]), np.concatenate(curves)))
-
-    def _use(self, unit: Unit, u: torch.Tensor) -> Use:
-        inputs = unit.systems.config.inputs or range(unit.stable.channels)
-        rho = np.stack([autocorrelation(each) for each in u]) / _counted(self._sample, u)
-        return Use(rho[list(inputs)], self.uses[0].horizon or u.shape[2])
-
-    def _layer_error(self, unit: Unit, original: torch.Tensor, reached: torch.Tensor) -> LayerError:
-        gradient = self._gradients.of[unit.block]
-        signals = LayerSignals(
-            original,
-            reached,
-            gradient.flip(2) if unit.backward else gradient,
-            self._gradients.rows,
-            _counted(self._sample, original),
-            self._energy,
-        )
-        return LayerError(unit.systems, signals)
 
     def _curves(self, index: int, error: LayerError) -> Float:
         """(channels, orders) squared errors at 0, at `_ORDERS` and with all states."""
@@ -334,13 +298,15 @@ class Reducer:
                 small, orders, state, part_of(progress, 0, 2)
             )
         _set_configuration(small)
-        aim = self._output.clone()
+        aim = self._observed.output
         output_error: dict[str, Any] = {"predicted": predicted[-1]}
-        found = self._measure(small, aim)
+        after = output_on(working_copy(small), calibration)
+        found = relative_error(after, aim)
         if self.settings.refined and found > _NOT_LINEAR:
             output_error["layer_by_layer"] = found
             descend(small, self.model, calibration, aim, _DESCENT, part_of(progress, 1, 2))
-            found = self._measure(small, aim)
+            after = output_on(working_copy(small), calibration)
+            found = relative_error(after, aim)
             # Nothing is known of its result but what can be measured.
             reductions = [
                 _Reduction(stored.select(stored.is_stable), each.feedthrough, each.bound * np.nan)
@@ -351,12 +317,11 @@ class Reducer:
                 )
             ]
         output_error["measured"] = found
-        after = self._last
         if aim.ndim == 2 and aim.shape[1] > 1:
             same = aim.argmax(dim=1) == after.argmax(dim=1)
             output_error["same_class"] = float(same.double().mean())
         layers = []
-        measured = self._measure_by_layer(small)
+        measured = self._observed.error_by_unit(small, self.units)
         for unit, reduction, first_order, its in zip(
             self.units, reductions, predicted, measured, strict=True
         ):
@@ -368,7 +333,7 @@ class Reducer:
                 "source": calibration.source,
                 "sequences": len(calibration),
                 "given": calibration.given,
-                "length": int(calibration.x.shape[2 if self.model.config.channels_first else 1]),
+                "length": calibration.length,
             },
             "output_error": output_error,
         }
@@ -383,10 +348,10 @@ class Reducer:
             order with it and all earlier ones reduced.
         """
         working = working_copy(self.model)
-        original = Passage(self._working, self._sample)
-        reached = Passage(working, self._sample)
+        sample = self._observed.sample
+        original, reached = Passage(self._observed.model, sample), Passage(working, sample)
         # What the layers reduced so far do to the projections of the output.
-        change = np.zeros(len(self._gradients.rows))
+        change = np.zeros(len(self._observed.gradients.rows))
         reductions, predicted = [], []
         for index, unit in enumerate(self.units):
             while original.at < unit.block:
@@ -394,7 +359,8 @@ class Reducer:
                 reached.advance()
             u = original.inputs(unit.backward)
             v = reached.inputs(unit.backward) if unit.block else u
-            reduction, its_change = self._fit(index, orders[index], self._layer_error(unit, u, v))
+            error = self._observed.layer_error(unit, u, v)
+            reduction, its_change = self._fit(index, orders[index], error)
             systems = self._install(small, unit, orders[index], reduction, state)
             install(working.blocks[unit.block], unit, copy.deepcopy(systems).freeze_(torch.float32))
             change += its_change
@@ -402,27 +368,6 @@ class Reducer:
             predicted.append(float(np.linalg.norm(change)))
             progress((index + 1) / len(self.units))
         return reductions, predicted
-
-    def _measure(self, small: SequenceModel, aim: torch.Tensor) -> float:
-        """Relative error of the output on all calibration data; keeps the output in ``_last``."""
-        assert self.calibration is not None
-        self._last = output_on(working_copy(small), self.calibration)
-        return _relative(self._last, aim)
-
-    def _measure_by_layer(self, small: SequenceModel) -> list[float]:
-        """The same on a few sequences, with each unit and all earlier ones reduced."""
-        part = self._sample.part(evenly(len(self._sample), _CHECKED))
-        mixed, out = working_copy(self.model), []
-        with torch.no_grad():
-            aim = output_on(mixed, part)
-            passage = Passage(mixed, part)
-            for unit in self.units:
-                while passage.at < unit.block:
-                    passage.advance()
-                systems = copy.deepcopy(systems_of(small, unit)).freeze_(torch.float32)
-                install(mixed.blocks[unit.block], unit, systems)
-                out.append(_relative(passage.output(), aim))
-        return out
 
     def _fit(self, index: int, orders: Int, error: LayerError) -> tuple[_Reduction, Float]:
         """Reduce one unit; and its share of the first-order change of the output's projections."""
@@ -453,7 +398,7 @@ class Reducer:
         with threadpool_limits(1):
             fits = map_blocks(fit, blocks_of(changed, 1))
         parts = [reduction.modes.select(~np.isin(reduction.modes.channel, changed))]
-        change = np.zeros(len(self._gradients.rows))
+        change = np.zeros(len(self._observed.gradients.rows))
         for h, (modes, feedthrough, its_change) in zip(changed, fits, strict=True):
             parts.append(
                 dataclasses.replace(
@@ -493,14 +438,3 @@ def _set_configuration(model: SequenceModel) -> None:
 
 def _channel(modes: Modes, h: int) -> Modes:
     return modes.of_channels(np.array([h]))
-
-
-def _counted(calibration: Calibration, u: torch.Tensor) -> int:
-    """Samples of all sequences that count."""
-    if calibration.lengths is None:
-        return u.shape[1] * u.shape[2]
-    return int(calibration.lengths.sum())
-
-
-def _relative(y: torch.Tensor, aim: torch.Tensor) -> float:
-    return float((y.double() - aim).norm() / aim.norm())

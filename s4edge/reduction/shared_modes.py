@@ -7,6 +7,7 @@ The layer's ``Lambda`` and step sizes are read off its poles, and reduced togeth
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from s4edge.errors import S4EdgeError
 from s4edge.model.modes import Complex, Modes
@@ -38,7 +39,9 @@ def shared_truncation(modes: Modes, orders: Int, use: Use = UNKNOWN) -> Reduced:
             "state size of at least that and no allocation by sensitivity"
         )
     shared = _lambda_and_steps(modes)
-    small = reduce_shared(shared, int(orders[0]) // 2)
+    # Calibration runs without gradients, which the descent of the poles takes.
+    with torch.enable_grad():
+        small = reduce_shared(shared, int(orders[0]) // 2)
     reduced = Modes.from_rows(small.log_pole, small.weight[0])
     empty: list[Float] = [np.zeros(0)] * modes.channels
     return Reduced(reduced, empty, np.full(modes.channels, np.nan))
@@ -52,8 +55,27 @@ def _lambda_and_steps(modes: Modes) -> SharedModes:
     log_pole = modes.log_pole.reshape(modes.channels, -1)
     damping, angle = log_pole.real, log_pole.imag
     slowest = int(np.argmin(-damping.sum(axis=1)))
-    # The mode of the lowest frequency goes round in no channel and tells the steps.
-    lowest = int(np.argmin(np.abs(angle).max(axis=0)))
+    # The mode of the lowest frequency goes round in no channel and tells the steps. Others may
+    # look as slow for having gone round.
+    for mode in np.argsort(np.abs(angle).max(axis=0)):
+        frequency, turn = _frequencies(angle, slowest, int(mode))
+        steps = np.stack([damping.sum(axis=1) / damping[slowest].sum(), turn], axis=1)
+        pole = damping[slowest] + 1j * frequency
+        shared = SharedModes(pole, steps, modes.weight.reshape(1, modes.channels, -1))
+        again: Complex = np.exp(shared.log_pole)
+        if np.abs(again - np.exp(log_pole)).max() <= _ROUNDING:
+            return shared
+    raise _not_shared()
+
+
+def _frequencies(angle: Float, slowest: int, lowest: int) -> tuple[Float, Float]:
+    """Of the modes in channel ``slowest``, and what each channel multiplies them by.
+
+    Args:
+        angle: (channels, modes) of the poles.
+        slowest: the channel of the smallest step.
+        lowest: a mode that goes round in no channel.
+    """
     turn = angle[:, lowest] / angle[slowest, lowest]
     # The other frequencies are known but for whole turns: those that fit all channels are meant.
     turns = 2 * np.pi * np.arange(-_TURNS, _TURNS + 1)
@@ -64,13 +86,7 @@ def _lambda_and_steps(modes: Modes) -> SharedModes:
     frequency = candidates[np.arange(len(best)), best]
     rest = np.angle(np.exp(1j * (angle - turn[:, None] * frequency)))
     frequency = frequency + (turn @ rest) / (turn @ turn)
-    steps = np.stack([damping.sum(axis=1) / damping[slowest].sum(), turn], axis=1)
-    pole = damping[slowest] + 1j * frequency
-    shared = SharedModes(pole, steps, modes.weight.reshape(1, modes.channels, -1))
-    again: Complex = np.exp(shared.log_pole)
-    if np.abs(again - np.exp(log_pole)).max() > _ROUNDING:
-        raise _not_shared()
-    return shared
+    return frequency, turn
 
 
 def _not_shared() -> S4EdgeError:

@@ -16,6 +16,7 @@ from s4edge.reduction.base import Float, Int
 from s4edge.reduction.progress import Progress, part_of, silent
 from s4edge.reduction.reducer import Reducer
 from s4edge.reduction.trade_off import TradeOff, trade_off
+from s4edge.reduction.unit import units_of
 from s4edge.training.data import Data
 from s4edge.training.evaluate import evaluate_model
 
@@ -43,6 +44,22 @@ def parse_sizes(text: str, largest: float) -> list[int]:
             "or, halving, as 2:32"
         )
     return sorted(set(sizes), reverse=True)
+
+
+def sizes_of(model: SequenceModel, text: str | None) -> list[int]:
+    """The sizes to reduce a model to, descending: those asked for, or halves down to the least.
+
+    Raises:
+        S4EdgeError: as `parse_sizes`, or growing modes leave no room for one of them.
+    """
+    largest = max(each.state_size for block in model.config.blocks for each in block.all_systems)
+    sizes = parse_sizes(text or f"1:{max(1, int(largest) // 2)}", largest)
+    units = units_of(model)
+    while text is None and len(sizes) > 1 and not all(unit.has_room(sizes[-1]) for unit in units):
+        sizes.pop()
+    for unit in units:
+        unit.uniform_orders(sizes[-1])
+    return sizes
 
 
 def sweep(

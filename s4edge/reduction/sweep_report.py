@@ -78,7 +78,11 @@ def plot_sweep(
     from matplotlib.figure import Figure
 
     scored = [point for point in points if point.value is not None]
-    errors = [point for point in points if point.output_error is not None]
+    # Zero has no place on a logarithmic axis, and what is below a millionth is rounding.
+    errors = [point for point in points if point.output_error]
+    if curve is not None:
+        curve = (curve[0][curve[1] > 1e-6], curve[1][curve[1] > 1e-6])
+        curve = curve if len(curve[0]) else None
     count = bool(scored) + bool(errors or curve is not None)
     style: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
     with rc_context(style):
@@ -96,15 +100,13 @@ def plot_sweep(
         if axes:
             each = axes.pop(0)
             if curve is not None:
-                # Beyond a millionth it is rounding.
-                seen = curve[1] > 1e-6
-                each.plot(curve[0][seen], curve[1][seen], color=_GREY, linewidth=1,
-                          label="predicted when allocating")  # fmt: skip
+                each.plot(*curve, color=_GREY, linewidth=1, label="predicted when allocating")
             if errors:
                 each.plot([p.real_states for p in errors], [p.output_error for p in errors], "o-",
                           color=_RED, markersize=4, label="measured")  # fmt: skip
-            each.set_yscale("log")
-            each.legend(frameon=False)
+            if errors or curve is not None:
+                each.set_yscale("log")
+                each.legend(frameon=False)
             each.set_title("relative error of the output", loc="left")
         for each in figure.axes:
             each.set_xscale("log", base=2)

@@ -45,6 +45,15 @@ class Unit:
         """(channels,) real states of growing modes."""
         return 2 * np.asarray(self.systems.config.growing, dtype=np.int64)
 
+    @property
+    def _least_of_each(self) -> Int:
+        """(channels,) real states below which no channel can go."""
+        return self.kept_states + (self.stable.real_states > 0)
+
+    def has_room(self, state: int) -> bool:
+        """Whether growing modes leave room at a state size."""
+        return bool((self._least_of_each <= state * self.systems.config.states_per_size).all())
+
     def uniform_orders(self, state: int) -> Int:
         """(channels,) real states that the stable modes of each may keep at a state size.
 
@@ -52,9 +61,9 @@ class Unit:
             S4EdgeError: growing modes leave no room.
         """
         config = self.systems.config
-        least_of_each = self.kept_states + (self.stable.real_states > 0)
         allowed = state * config.states_per_size
-        if (least_of_each > allowed).any():
+        if not self.has_room(state):
+            least_of_each = self._least_of_each
             most = int(self.kept_states.max()) // 2
             least = -(-int(least_of_each.max()) // config.states_per_size)
             raise S4EdgeError(

@@ -29,8 +29,8 @@ def half(tensors, path, **kwargs):
         wait()
 
 if sys.argv.pop(1) == "reducing":
-    import s4edge.reduction.compress as compress
-    compress.METHODS["balanced"] = wait
+    import s4edge.reduction.methods as methods
+    methods.METHODS["balanced"] = methods.NamedMethod(wait, "waits")
 else:
     import s4edge.model.file as file
     file.save_file = half

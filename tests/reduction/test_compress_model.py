@@ -291,7 +291,7 @@ def test_systems_that_run_backward_are_reduced_too() -> None:
 # Errors of the user's
 
 
-@pytest.mark.parametrize("state", [0, -1, True, False, 2.0, 2.5, float("nan"), "4", None])
+@pytest.mark.parametrize("state", [0, -1, True, False, 2.0, 2.5, float("nan"), "4"])
 def test_a_state_size_that_is_no_count_is_refused(state: object) -> None:
     with pytest.raises(S4EdgeError, match="whole number from 1 up"):
         compress_model(model_of(*RAGGED), state)
@@ -309,8 +309,8 @@ def test_numpy_whole_numbers_will_do() -> None:
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(S4EdgeError, match=r"'hankel' is unknown; known: balanced"):
-        compress_model(model_of(*RAGGED), 3, "hankel")
+    with pytest.raises(S4EdgeError, match=r"'krylov' is unknown; known: balanced"):
+        compress_model(model_of(*RAGGED), 3, "krylov")
 
 
 # Growing modes
@@ -378,4 +378,5 @@ def test_at_full_size_a_model_of_growing_modes_stays_to_the_bit() -> None:
 def test_progress_rises_to_1() -> None:
     seen: list[float] = []
     compress_model(model_of(*RAGGED), 3, progress=seen.append)
-    assert seen == [0.5, 1.0]
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
