@@ -86,8 +86,8 @@ def state_size_table(
     dots = ".." if ascii_only else "…"
     caption = (
         f"H-infinity error relative to {sigma}_1 of channels cut to r real states: at least "
-        f"{sigma}_(r+1), by any method that leaves D; at most 2 x the sum of {sigma}_k for k > r, with "
-        "balanced truncation. These are bounds: s4edge compress measures the error."
+        f"{sigma}_(r+1), by any method that leaves D; at most 2 x the sum of {sigma}_k for k > r, "
+        "with balanced truncation. These are bounds: s4edge compress measures the error."
     )
     names = _name_width([entry["name"] for entry in shown])
     table = _table("What state size keeps which error", caption, names)
