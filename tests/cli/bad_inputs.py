@@ -458,7 +458,7 @@ def usage() -> Iterator[Case]:
         ("inspect", "Missing argument 'MODEL'"),
         ("inspect model.pt other.pt", "Got unexpected extra argument (other.pt)"),
         ("inspect model.pt --deep", "No such option '--deep'"),
-        ("compress model.pt", "Missing option '--state'"),
+        ("compress model.pt", "give either --state N or --tolerance E"),
         ("compress model.pt --state 4 --method magic", "'magic' is not one of 'balanced'"),
         ("eval model.pt", "Missing option '--data'"),
         ("export model.pt", "Missing option '--onnx'"),
