@@ -38,7 +38,7 @@ def trade_off(model: SequenceModel, score: Score | None = None) -> TradeOff:
     sizes = [block.systems.config.state_size for block in model.blocks]
     return TradeOff(
         real_states=model.config.real_states,
-        state=sum(sizes) / len(sizes),
+        state=round(sum(sizes) / len(sizes), 2),
         parameters=model.parameter_count(),
         output_error=error.get("measured"),
         predicted=error.get("predicted"),
