@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4edge.checkpoints.facts import Facts
+from s4edge.checkpoints.layer import Layer
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
+from s4edge.model.configuration import FinalActivation
 from s4edge.model.modes import Modes
 
 Float = NDArray[np.float64]
@@ -75,33 +77,44 @@ class Kernels:
         return Modes.make(np.tile(self.log_pole, rows), self.weight, system, rows * self.features)
 
 
-@dataclass(frozen=True)
-class Systems:
-    """Kernels as the systems of a layer: its fields of the same names."""
-
-    modes: Modes
-    backward: Modes | None
-    D: Float
-    inputs: Int | None
-
-
-def as_systems(kernels: Kernels, D: Float, interleaved: bool = False) -> Systems:
-    """Flatten channels and split directions, as upstream does.
+def as_layer(
+    kernels: Kernels,
+    D: Float,
+    activation: FinalActivation,
+    output: tuple[Float | None, Float | None, FinalActivation],
+    cut: int | None,
+    interleaved: bool = False,
+) -> Layer:
+    """A layer without what only some layouts have: channels flattened, directions split.
 
     Args:
         kernels: as many rows as ``D`` has, or twice as many, the second half from the end.
         D: (channels, features).
+        activation: after the systems.
+        output: of `s4edge.checkpoints.output.read_output`.
+        cut: see `Layer.kernel_length`.
         interleaved: whether a feature's channels stand together.
     """
     rows, features = D.shape
     both = len(kernels.weight) == 2 * rows
     feature = np.tile(np.arange(features), (rows, 1))
     order: Literal["C", "F"] = "F" if interleaved else "C"
-    return Systems(
+    weight, bias, final = output
+    return Layer(
+        kind=kernels.kind,
         modes=kernels.rows(0, rows).modes(interleaved),
-        backward=kernels.rows(rows, 2 * rows).modes(interleaved) if both else None,
         D=D.flatten(order),
+        state_size=kernels.state_size,
+        states_per_size=kernels.states_per_size,
+        activation=activation,
+        mixing_weight=weight,
+        mixing_bias=bias,
+        final_activation=final,
+        length=kernels.length,
         inputs=feature.flatten(order) if rows > 1 else None,
+        backward=kernels.rows(rows, 2 * rows).modes(interleaved) if both else None,
+        kernel_length=cut,
+        notes=kernels.notes,
     )
 
 

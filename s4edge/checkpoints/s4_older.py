@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s4edge.checkpoints import linear
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.kernels import Kernels, as_systems, infer_rows, kernel_length
+from s4edge.checkpoints.kernels import Kernels, as_layer, infer_rows, kernel_length
 from s4edge.checkpoints.layer import ACTIVATION_NAMES, Gate, Layer
 from s4edge.checkpoints.output import read_output
 from s4edge.checkpoints.tensors import Tensors
@@ -74,26 +75,10 @@ def read_layer(
     if not cuts:
         facts.ignore("l_max")
     kernels = read_kernel(tensors, facts, d_model, kernel_rows)
-    systems = as_systems(kernels, tensors.take("D", rows, d_model))
-    gate, weight, bias, final = _pointwise(tensors, facts, activation, channels, d_model)
-    return Layer(
-        kind=kernels.kind,
-        modes=systems.modes,
-        D=systems.D,
-        state_size=kernels.state_size,
-        states_per_size=kernels.states_per_size,
-        activation=activation,
-        mixing_weight=weight,
-        mixing_bias=bias,
-        final_activation=final,
-        length=kernels.length,
-        inputs=systems.inputs,
-        backward=systems.backward,
-        kernel_length=cut,
-        hyper=hyper,
-        gate=gate,
-        notes=kernels.notes,
-    )
+    D = tensors.take("D", rows, d_model)
+    gate, mixing = _pointwise(tensors, facts, activation, channels, d_model)
+    layer = as_layer(kernels, D, activation, mixing, cut)
+    return replace(layer, hyper=hyper, gate=gate)
 
 
 def _refuse_unread(tensors: Tensors, facts: Facts) -> None:
@@ -114,7 +99,7 @@ def _refuse_unread(tensors: Tensors, facts: Facts) -> None:
 
 def _pointwise(
     tensors: Tensors, facts: Facts, activation: str, channels: int, d_model: int
-) -> tuple[Gate | None, Float | None, Float | None, str]:
+) -> tuple[Gate | None, tuple[Float | None, Float | None, str]]:
     """Gate, mixing and final activation.
 
     With a gate, ``output_linear`` and its activation are the branch through the systems, and
@@ -123,7 +108,7 @@ def _pointwise(
     branch = linear.find(tensors, "input_gate.", "input_gate.0.")
     if branch is None:
         facts.infer("gate", None)
-        return None, *read_output(tensors, facts, "postact", channels * d_model, d_model)
+        return None, read_output(tensors, facts, "postact", channels * d_model, d_model)
     width, _ = linear.size(tensors, branch)
     facts.infer("gate", width // d_model)
     weight, bias, final = read_output(tensors, facts, "postact", channels * d_model, width)
@@ -141,7 +126,7 @@ def _pointwise(
         output_bias=bias,
         output_activation=final,
     )
-    return gate, *linear.take(tensors, "output_gate.", d_model, width), "identity"
+    return gate, (*linear.take(tensors, "output_gate.", d_model, width), "identity")
 
 
 def step_sizes(tensors: Tensors, d_model: int) -> Float:

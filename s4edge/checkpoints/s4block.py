@@ -6,6 +6,8 @@ same tensors; the latter also knows dense kernels, weight normalization and gate
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +18,7 @@ from s4edge.checkpoints.dplr import LowRankSystems, read_low_rank, refuse_bandli
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.kernels import (
     Kernels,
-    as_systems,
+    as_layer,
     infer_rows,
     infer_word,
     kernel_length,
@@ -58,7 +60,7 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
         facts.ignore("swap_channels")
     cut = kernel_length(facts)
     kernels = _read_kernel(inner, facts, d_model, kernel_rows)
-    systems = as_systems(kernels, inner.take("D", rows, d_model), interleaved)
+    D = inner.take("D", rows, d_model)
     multiplied = facts.get("mult_act", None, allowed=tuple(ACTIVATION_NAMES))
     if multiplied is None:
         facts.assumed.pop("mult_act", None)
@@ -67,7 +69,7 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     facts.assumed.pop("postact", None)
     if older:
         facts.ignore("final_act")
-    weight, bias, final = read_output(
+    output = read_output(
         tensors,
         facts,
         "postact" if older else "final_act",
@@ -75,23 +77,8 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
         d_model,
         gates=tuple(GLU_NAMES),
     )
-    return Layer(
-        kind=kernels.kind,
-        modes=systems.modes,
-        D=systems.D,
-        state_size=kernels.state_size,
-        states_per_size=kernels.states_per_size,
-        activation=activation,
-        mixing_weight=weight,
-        mixing_bias=bias,
-        final_activation=final,
-        length=kernels.length,
-        inputs=systems.inputs,
-        backward=systems.backward,
-        kernel_length=cut,
-        multiplied_activation=ACTIVATION_NAMES[multiplied],
-        notes=kernels.notes,
-    )
+    layer = as_layer(kernels, D, activation, output, cut, interleaved)
+    return replace(layer, multiplied_activation=ACTIVATION_NAMES[multiplied])
 
 
 def _refuse_unread(tensors: Tensors, facts: Facts) -> None:

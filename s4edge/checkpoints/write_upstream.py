@@ -33,12 +33,14 @@ from s4edge.checkpoints.tensors import Tensors
 from s4edge.checkpoints.upstream_layouts import LAYOUTS, Layout
 from s4edge.errors import S4EdgeError
 from s4edge.files import replacing
+from s4edge.model.configuration import backward_name
 from s4edge.model.file import read_description
 from s4edge.model.modes import Modes
 from s4edge.model.sequence_model import Provenance, SequenceModel
 from s4edge.reduction.base import Method
+from s4edge.reduction.compress import check_state_size
 from s4edge.reduction.hinf import hinf_distance
-from s4edge.reduction.methods import METHODS
+from s4edge.reduction.methods import find_method
 from s4edge.reduction.shared import SharedModes, h2_distance, reduce_shared
 from s4edge.reduction.slots import reduce_to_slots
 
@@ -128,21 +130,19 @@ def compress_upstream(
     """
     path, output = Path(path), Path(output)
     check_source_and_output(path, output)
-    if method not in METHODS:
-        raise S4EdgeError(f"method {method!r} is unknown; known: {', '.join(METHODS)}")
-    if METHODS[method].moves_feedthrough:
+    chosen = find_method(method)
+    if chosen.moves_feedthrough:
         raise S4EdgeError(
             f"{method} changes D, which not every upstream layout can hold; take another method"
         )
-    if isinstance(state, bool) or not isinstance(state, int | np.integer) or state < 1:
-        raise S4EdgeError(f"the state size must be a whole number from 1 up, got {state}")
+    check_state_size(state)
     model = read_checkpoint(path, facts)
     source = _find_source(path, dict(facts or {}), model.provenance)
     tensors = dict(source.tensors)
     layers: list[dict[str, Any]] = []
     with threadpool_limits(1):
         for index, prefix in enumerate(source.prefixes):
-            new, entries = _reduce_layer(source, prefix, int(state), METHODS[method].reduce, method)
+            new, entries = _reduce_layer(source, prefix, int(state), chosen.reduce, method)
             tensors |= {prefix + name: value for name, value in new.items()}
             layers += entries
             progress((index + 1) / len(source.prefixes))
@@ -319,7 +319,7 @@ def _reduce_layer(
     after, _, _ = _read_layer(source, tensors | new)
     pairs = [(where, before.modes, after.modes)]
     if before.backward is not None and after.backward is not None:
-        pairs.append((f"{where} (backward)", before.backward, after.backward))
+        pairs.append((backward_name(where), before.backward, after.backward))
     bounds = bound.reshape(len(pairs), -1)
     return new, [
         _entry(part, old, small, each, used)

@@ -65,6 +65,11 @@ class SystemsConfig:
         return 2 * sum(self.pairs) + sum(self.reals) + 2 * sum(self.growing)
 
 
+def backward_name(layer: str) -> str:
+    """How a layer's systems that run backward are called."""
+    return f"{layer} (backward)"
+
+
 @dataclass(frozen=True)
 class GateConfig:
     """A multiplicative branch, linear input and output, ``width`` wide where they meet.
@@ -181,6 +186,16 @@ class ModelConfig:
     def real_states(self) -> int:
         """Real states of all systems together (the pooling's own state not counted)."""
         return sum(each.real_states for block in self.blocks for each in block.all_systems)
+
+    @property
+    def largest_state_size(self) -> float:
+        """Of all systems."""
+        return max(each.state_size for block in self.blocks for each in block.all_systems)
+
+    @property
+    def average_state_size(self) -> float:
+        """Of the layers' forward systems."""
+        return sum(block.systems.state_size for block in self.blocks) / len(self.blocks)
 
     def block_output(self, index: int) -> int:
         """Features that leave a block: d_model, but for a bare layer those of the model."""

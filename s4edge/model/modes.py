@@ -18,6 +18,10 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 
+# The logarithm of a pole that is 0 for every purpose.
+_AT_ONCE = -700.0
+
+
 def expm1(z: Any) -> Any:
     """``exp(z) - 1`` for complex ``z``, accurate for small ``|z|`` (numpy's own is not)."""
     z = np.asarray(z, dtype=np.complex128)
@@ -90,6 +94,18 @@ class Modes:
             np.concatenate([p.weight for p in parts]),
             np.concatenate([p.channel for p in parts]),
             parts[0].channels,
+        )
+
+    @staticmethod
+    def constant(gain: Float) -> Modes:
+        """Feed-throughs, (channels,), as modes that are over at once; none where it is 0."""
+        channel = np.flatnonzero(gain)
+        return Modes.make(np.full(len(channel), _AT_ONCE), gain[channel], channel, len(gain))
+
+    def minus(self, other: Modes) -> Modes:
+        """The systems of the difference, over the same channels."""
+        return Modes.concatenate(
+            [self, Modes(other.log_pole, -other.weight, other.channel, other.channels)]
         )
 
     @property

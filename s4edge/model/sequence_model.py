@@ -113,6 +113,11 @@ class SequenceModel(nn.Module):
 
     def encode(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(batch, length, d_model) what enters the first block. See `forward` for arguments."""
+        out: Tensor = self.encoder(self.checked(x, lengths))
+        return out
+
+    def checked(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """``x`` as (batch, length, d_input) or (batch, length). Raises as `forward` does."""
         config = self.config
         x = self._check_shape(x)
         length = x.shape[1]
@@ -125,8 +130,7 @@ class SequenceModel(nn.Module):
                 )
         if lengths is not None and not config.streams and (lengths != length).any():
             raise S4EdgeError(f"sequences must come without padding: {config.cannot_stream}")
-        out: Tensor = self.encoder(x)
-        return out
+        return x
 
     def _check_shape(self, x: Tensor) -> Tensor:
         """(batch, length, d_input), or (batch, length) tokens."""

@@ -9,6 +9,7 @@ import rich.box
 from rich.table import Table
 from rich.text import Text
 
+from s4edge.model.configuration import backward_name
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
 
@@ -27,7 +28,7 @@ def summarize(model: SequenceModel, rate: float | None = None) -> dict[str, Any]
         layers.append(
             {
                 **_systems(name, block.systems, rate),
-                "backward": None if back is None else _systems(f"{name} (backward)", back, rate),
+                "backward": None if back is None else _systems(backward_name(name), back, rate),
                 "norm": f"{block.config.norm_placement}-{block.config.norm}",
                 "activation": block.config.activation,
                 "final_activation": block.config.final_activation,

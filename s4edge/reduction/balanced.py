@@ -18,9 +18,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from s4edge.model.modes import Modes, expm1, log1p
+from s4edge.model.modes import Modes, log1p
 from s4edge.reduction.base import UNKNOWN, Int, Reduced, Use
-from s4edge.reduction.gramians import real_factor
+from s4edge.reduction.generators import Generators, same_shape
 from s4edge.reduction.lapack import jacobi_svd
 from s4edge.reduction.parallel import blocks_of, map_blocks
 
@@ -52,7 +52,7 @@ def balanced_truncation(modes: Modes, orders: Int, use: Use = UNKNOWN) -> Reduce
     orders = np.asarray(orders)
 
     def reduce(channels: Int) -> list[tuple[Complex, Complex, Int]]:
-        systems = _RealSystems(*_real_systems(modes.of_channels(channels)))
+        systems = _RealSystems(Generators.of(modes.of_channels(channels)))
         U, sigma, V = systems.svd()
         for channel, values in zip(channels, sigma, strict=True):
             hankel[channel] = values
@@ -79,20 +79,12 @@ def hankel_singular_values(modes: Modes) -> list[Float]:
     values: list[Float] = [np.zeros(0)] * modes.channels
 
     def find(channels: Int) -> None:
-        sigma = _RealSystems(*_real_systems(modes.of_channels(channels))).svd()[1]
+        sigma = _RealSystems(Generators.of(modes.of_channels(channels))).svd()[1]
         for channel, each in zip(channels, sigma, strict=True):
             values[channel] = each
 
     map_blocks(find, _blocks(modes))
     return values
-
-
-def same_shape(modes: Modes) -> list[Int]:
-    """Channels grouped by their numbers of pairs and real poles, to be worked on as one array."""
-    real = np.bincount(modes.channel[modes.is_real], minlength=modes.channels)
-    pairs = np.bincount(modes.channel[~modes.is_real], minlength=modes.channels)
-    shapes, group = np.unique(np.stack([pairs, real]), axis=1, return_inverse=True)
-    return [np.flatnonzero(group.reshape(-1) == index) for index in range(shapes.shape[1])]
 
 
 def _blocks(modes: Modes) -> list[Int]:
@@ -120,8 +112,9 @@ class _RealSystems:
         factor: (systems, n, n) ``R`` with ``P = R^T R``.
     """
 
-    def __init__(self, pull: Complex, input: Float, signs: Float, factor: Float) -> None:
-        self.pull, self.input, self.signs, self.factor = pull, input, signs, factor
+    def __init__(self, generators: Generators) -> None:
+        self.pull, self.input = generators.pull(), generators.input()
+        self.signs, self.factor = generators.signs, generators.factor()
 
     def svd(self) -> tuple[Float, Float, Float]:
         """Singular vectors and values of ``R S R^T``: U, sigma and V."""
@@ -220,25 +213,6 @@ class _RealSystems:
         out[:, pairs : 2 * pairs] = im * top + re[:, :pairs] * middle
         out[:, 2 * pairs :] = re[:, pairs:] * T[:, 2 * pairs :]
         return out
-
-
-def _real_systems(group: Modes) -> tuple[Complex, Float, Float, Float]:
-    """What `_RealSystems` is made of, for channels of one shape."""
-    channels, real = group.channels, group.is_real
-    pair_log = group.log_pole[~real].reshape(channels, -1)
-    # Re(w a^k) is the sum of the mode and its conjugate, each with half the weight.
-    pair_input = np.sqrt(group.weight[~real].reshape(channels, -1) / 2)
-    real_log = group.log_pole[real].reshape(channels, -1)
-    real_weight = group.weight[real].real.reshape(channels, -1)
-    real_input = np.sqrt(np.abs(real_weight))
-    pairs = pair_log.shape[1]
-    pull = expm1(np.concatenate([pair_log, real_log], axis=1))
-    root = np.sqrt(2)
-    input = np.concatenate([root * pair_input.real, root * pair_input.imag, real_input], axis=1)
-    signs = np.ones_like(input)
-    signs[:, pairs : 2 * pairs] = -1
-    signs[:, 2 * pairs :] = np.where(real_weight < 0, -1.0, 1.0)
-    return pull, input, signs, real_factor(pair_log, pair_input, real_log, real_input)
 
 
 def diagonalize(delta: Float, B: Float, C: Float) -> tuple[Complex, Complex]:

@@ -16,10 +16,11 @@ from __future__ import annotations
 import numpy as np
 
 from s4edge.model.modes import Complex, Modes, expm1
-from s4edge.reduction.balanced import NEGLIGIBLE, diagonalize, same_shape
+from s4edge.reduction.balanced import NEGLIGIBLE, diagonalize
 from s4edge.reduction.base import UNKNOWN, Float, Int, Reduced, Use
+from s4edge.reduction.generators import Generators, same_shape
 from s4edge.reduction.parallel import blocks_of, map_blocks
-from s4edge.reduction.realization import Generators, balance
+from s4edge.reduction.realization import balance
 
 # Lags of the autocorrelation that are summed at once, and channels: they bound the memory.
 _LAGS = 1024

@@ -93,8 +93,7 @@ def select(model: SequenceModel, x: Tensor, lengths: Tensor | None, source: str)
         x = x.masked_fill(padding if x.ndim == padding.ndim else padding[..., None], 0)
         lengths = lengths if bool(padding.any()) else None
     try:
-        with torch.no_grad():
-            model.encode(x, lengths)
+        model.checked(x, lengths)
     except S4EdgeError as error:
         raise S4EdgeError(f"{source} does not fit: {error}") from error
     most = max(16, MOST_FLOATS // _floats(model, x))

@@ -18,9 +18,6 @@ from s4edge.reduction.base import Float, Int
 from s4edge.reduction.hinf import hinf_distance
 from s4edge.reduction.shared import h2_distance
 
-# The logarithm of a pole that is 0 for every purpose: a mode there is a feed-through.
-_ZERO = -700.0
-
 
 @dataclass(frozen=True)
 class Certificates:
@@ -64,12 +61,9 @@ def certify(
     out = Certificates(*(np.zeros(before.channels) for _ in range(4)))
     if not len(changed):
         return out
-    # What is added to D stands as a mode at 0 of what is stored.
     old, new, kept = (each.of_channels(changed) for each in (before, reduced, stored))
     shift = feedthrough[changed]
-    moved = np.flatnonzero(shift)
-    impulse = Modes.make(np.full(len(moved), _ZERO), shift[moved], moved, len(changed))
-    kept_and_shift = Modes.concatenate([kept, impulse])
+    kept_and_shift = Modes.concatenate([kept, Modes.constant(shift)])
     out.hinf[changed] = hinf_distance(old, kept_and_shift)
     out.h2[changed] = h2_distance(old, kept_and_shift)
     # The parameters' rounding adds to what theory says of the method.
@@ -77,18 +71,11 @@ def certify(
     out.bound[changed] = known
     unknown = np.flatnonzero(~np.isfinite(known))
     if len(unknown):
-        out.bound[changed[unknown]] = _bound_of_difference(
-            old.of_channels(unknown), kept.of_channels(unknown)
-        ) + np.abs(shift[unknown])
+        difference = old.of_channels(unknown).minus(kept.of_channels(unknown))
+        twice = np.array([2 * sigma.sum() for sigma in hankel_singular_values(difference)])
+        out.bound[changed[unknown]] = twice + np.abs(shift[unknown])
     out.lower[changed] = _next_singular_value(old, kept.real_states, shift != 0)
     return out
-
-
-def _bound_of_difference(first: Modes, second: Modes) -> Float:
-    difference = Modes.concatenate(
-        [first, Modes(second.log_pole, -second.weight, second.channel, second.channels)]
-    )
-    return np.array([2 * sigma.sum() for sigma in hankel_singular_values(difference)])
 
 
 def _next_singular_value(modes: Modes, orders: Int, free: Any) -> Float:

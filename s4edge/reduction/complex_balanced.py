@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 
 from s4edge.model.modes import Modes, expm1, log1p
-from s4edge.reduction.balanced import NEGLIGIBLE, same_shape
+from s4edge.reduction.balanced import NEGLIGIBLE
 from s4edge.reduction.base import UNKNOWN, Float, Int, Reduced, Use
+from s4edge.reduction.generators import same_shape
 from s4edge.reduction.gramians import cauchy_factor
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.reduction.calibration import Calibration
-from s4edge.reduction.methods import METHODS
+from s4edge.reduction.methods import find_method
 from s4edge.reduction.progress import Progress, part_of, silent
 from s4edge.reduction.reducer import Reducer, Settings
 
@@ -79,14 +79,19 @@ def check_arguments(model: SequenceModel, state: int | None, tolerance: float | 
                 f"the tolerance is a relative error between 0 and 1, got {tolerance:g}"
             )
         return
-    if isinstance(state, bool) or not isinstance(state, int | np.integer) or state < 1:
-        raise S4EdgeError(f"the state size must be a whole number from 1 up, got {state}")
-    largest = max(each.state_size for block in model.config.blocks for each in block.all_systems)
-    if state > largest:
+    check_state_size(state)
+    largest = model.config.largest_state_size
+    if state is not None and state > largest:
         raise S4EdgeError(
             f"the state size {state} is larger than the model's {largest:g}: "
             "reduction takes states away; choose a smaller one"
         )
+
+
+def check_state_size(state: int | None) -> None:
+    """Raise S4EdgeError unless it is a whole number from 1 up."""
+    if isinstance(state, bool) or not isinstance(state, int | np.integer) or state < 1:
+        raise S4EdgeError(f"the state size must be a whole number from 1 up, got {state}")
 
 
 def make_settings(
@@ -98,8 +103,7 @@ def make_settings(
     to_tolerance: bool = False,
 ) -> Settings:
     """Settings that fit together. Raises S4EdgeError where they do not."""
-    if method not in METHODS:
-        raise S4EdgeError(f"method {method!r} is unknown; known: {', '.join(METHODS)}")
+    refinable = find_method(method).refinable
     if allocate not in ("uniform", "sensitivity"):
         raise S4EdgeError(f"allocation {allocate!r} is unknown; known: uniform, sensitivity")
     allocated = allocate == "sensitivity" or to_tolerance
@@ -110,10 +114,10 @@ def make_settings(
     ):
         if wanted and calibration is None:
             raise S4EdgeError(f"{what} needs calibration data: add --calibrate DATA")
-    if refine and not METHODS[method].refinable:
+    if refine and not refinable:
         raise S4EdgeError(f"{method} cannot be refined: it would be another method then")
     if refine is None:
-        refine = calibration is not None and METHODS[method].refinable
+        refine = calibration is not None and refinable
     return Settings(method, allocated, refine, horizon)
 
 

@@ -22,9 +22,10 @@ import numpy as np
 
 from s4edge.errors import S4EdgeError
 from s4edge.model.modes import Float, Modes, expm1
-from s4edge.reduction.balanced import balanced_truncation, diagonalize, same_shape
+from s4edge.reduction.balanced import balanced_truncation, diagonalize
 from s4edge.reduction.base import UNKNOWN, Int, Reduced, Use
-from s4edge.reduction.realization import Generators, balance
+from s4edge.reduction.generators import Generators, same_shape
+from s4edge.reduction.realization import balance
 
 # Hankel singular values are accurate to this, relative to the largest.
 _NEGLIGIBLE = 1e-14
@@ -106,9 +107,7 @@ def _moved(generators: Generators, rows: Float, steps: int) -> Float:
 
 def horizon_distance(first: Modes, second: Modes, horizon: int) -> Float:
     """(channels,) root of the sum of squares of the difference of the first kernel samples."""
-    difference = Modes.concatenate(
-        [first, Modes(second.log_pole, -second.weight, second.channel, second.channels)]
-    )
+    difference = first.minus(second)
     log_pole, w = difference.padded()
 
     def total(left: np.ndarray, right: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -29,8 +29,9 @@ from __future__ import annotations
 import numpy as np
 
 from s4edge.model.modes import Complex, Float, Modes, log1p
-from s4edge.reduction.balanced import balanced_truncation, same_shape
+from s4edge.reduction.balanced import balanced_truncation
 from s4edge.reduction.base import UNKNOWN, Int, Reduced, Use
+from s4edge.reduction.generators import same_shape
 from s4edge.reduction.h2_energy import (
     NUDGE,
     Poles,

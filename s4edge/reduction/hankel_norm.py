@@ -66,14 +66,8 @@ def hankel_norm_approximation(modes: Modes, orders: Int, use: Use = UNKNOWN) -> 
     reduced = Modes.concatenate(parts) if parts else modes
     feedthrough, least = _best_constant(modes, reduced)
     # What the samples have missed of the error may exceed the bound.
-    missed = hinf_distance(modes, Modes.concatenate([reduced, constant(feedthrough)])) - least
+    missed = hinf_distance(modes, Modes.concatenate([reduced, Modes.constant(feedthrough)])) - least
     return Reduced(reduced, hankel, bound + np.maximum(missed, 0), feedthrough)
-
-
-def constant(feedthrough: Float) -> Modes:
-    """The gain of a feed-through as modes that are over at once."""
-    count = len(feedthrough)
-    return Modes.make(np.full(count, -700.0), feedthrough, np.arange(count), count)
 
 
 def _approximate(given: Modes, system: Balanced, order: int) -> tuple[Complex, Complex, float]:

@@ -54,9 +54,7 @@ def hinf_distance(first: Modes, second: Modes) -> Float:
     and the highest points are refined by parabolas. What is found is attained, so it is a lower
     bound of the norm; it is the norm to about 1e-6 relative unless a peak lies between samples.
     """
-    difference = Modes.concatenate(
-        [first, Modes(second.log_pole, -second.weight, second.channel, second.channels)]
-    )
+    difference = first.minus(second)
     found = np.zeros(difference.channels)
 
     def measure(channels: Int) -> None:

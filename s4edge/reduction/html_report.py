@@ -222,7 +222,7 @@ def _headline(
     points: list[TradeOff],
 ) -> str:
     old_states, new_states = before.config.real_states, after.config.real_states
-    old_size, new_size = _state_size(before), _state_size(after)
+    old_size, new_size = before.config.average_state_size, after.config.average_state_size
     old_count, new_count = before.parameter_count(), after.parameter_count()
     average = "on average" if entry.get("allocate") == "sensitivity" else ""
     facts = [
@@ -278,11 +278,6 @@ def _sentence(entry: dict[str, Any]) -> str:
             "output on that data close to the original’s"
         )
     return text + "."
-
-
-def _state_size(model: SequenceModel) -> float:
-    """The average over layers, as the command's table has it."""
-    return float(np.mean([block.systems.config.state_size for block in model.blocks]))
 
 
 # 2. What a size costs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from s4edge.errors import S4EdgeError
 from s4edge.reduction.balanced import balanced_truncation
 from s4edge.reduction.base import Method, Use
 from s4edge.reduction.calibrated import calibrated_truncation
@@ -40,6 +41,13 @@ class NamedMethod:
         """The variant that makes most of what is known."""
         known = use.autocorrelation is not None and self.calibrated is not None
         return self.calibrated if known and self.calibrated else self.reduce
+
+
+def find_method(name: str) -> NamedMethod:
+    """A method by its name. Raises S4EdgeError where there is none."""
+    if name not in METHODS:
+        raise S4EdgeError(f"method {name!r} is unknown; known: {', '.join(METHODS)}")
+    return METHODS[name]
 
 
 METHODS: dict[str, NamedMethod] = {

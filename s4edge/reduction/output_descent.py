@@ -75,14 +75,14 @@ def descend(
     reduced = list(_reduced(model, original))
     for systems, _ in reduced:
         systems.transform = torch.float32
-    parameters = [each.parameter for pair in reduced for each in _moving(*pair)]
     batches = _batches(len(aim))
     chosen = evenly(len(aim), _CHECKED)
     checked, checked_aim = calibration.part(chosen), aim[torch.from_numpy(chosen)]
     least, rate = _error(model, checked, checked_aim), _RATE
     for turn in range(_ROUNDS):
-        before = [parameter.detach().clone() for parameter in parameters]
         moving = [each for pair in reduced for each in _moving(*pair)]
+        parameters = [each.parameter for each in moving]
+        before = [parameter.detach().clone() for parameter in parameters]
         for count in range(1, steps + 1):
             rows = next(batches)
             y = calibration.part(rows.numpy()).output_of(model)

@@ -15,69 +15,13 @@ from typing import Any
 import numpy as np
 
 from s4edge.model.modes import Complex, Float, Modes, expm1
-from s4edge.reduction.balanced import NEGLIGIBLE, same_shape
-from s4edge.reduction.gramians import real_factor
+from s4edge.reduction.balanced import NEGLIGIBLE
+from s4edge.reduction.generators import Generators, same_shape
 from s4edge.reduction.lapack import jacobi_svd
 
 # A faster pole is moved here: of v / a, as much as 1 / a is lost to cancellation, also in the
 # float32 in which models are stored; of a pole at 0 nothing would be left.
 FASTEST = 1e-4
-
-
-@dataclass(frozen=True)
-class Generators:
-    """Channels of one shape as the generators of real systems ``(A, B, B S)``.
-
-    Attributes:
-        pair_log_pole: (systems, p) one pole of each conjugate pair.
-        pair_input: (systems, p) its complex input weight, the square root of half its weight.
-        real_log_pole: (systems, q).
-        real_input: (systems, q).
-        signs: (systems, n) the diagonal of ``S``, n = 2 p + q, in `real_factor`'s coordinates.
-    """
-
-    pair_log_pole: Complex
-    pair_input: Complex
-    real_log_pole: Complex
-    real_input: Float
-    signs: Float
-
-    @staticmethod
-    def of(group: Modes) -> Generators:
-        """Of channels that have equally many pairs and equally many real poles."""
-        channels, real = group.channels, group.is_real
-        pairs = group.weight[~real].reshape(channels, -1)
-        reals = group.weight[real].real.reshape(channels, -1)
-        even = np.ones_like(pairs, dtype=np.float64)
-        return Generators(
-            group.log_pole[~real].reshape(channels, -1),
-            np.sqrt(pairs / 2),
-            group.log_pole[real].reshape(channels, -1),
-            np.sqrt(np.abs(reals)),
-            np.concatenate([even, -even, np.where(reals < 0, -1.0, 1.0)], axis=1),
-        )
-
-    def delta(self) -> Float:
-        """(systems, n, n) ``A - I``."""
-        systems, n = self.signs.shape
-        pairs = self.pair_log_pole.shape[1]
-        re, im, last = np.arange(pairs), np.arange(pairs, 2 * pairs), np.arange(2 * pairs, n)
-        pull = expm1(self.pair_log_pole)
-        delta = np.zeros((systems, n, n))
-        delta[:, re, re] = delta[:, im, im] = pull.real
-        delta[:, im, re] = pull.imag
-        delta[:, re, im] = -pull.imag
-        delta[:, last, last] = expm1(self.real_log_pole).real
-        return delta
-
-    def input(self) -> Float:
-        """(systems, n) ``B``."""
-        root = np.sqrt(2) * self.pair_input
-        return np.concatenate([root.real, root.imag, self.real_input], axis=1)
-
-    def factor(self) -> Float:
-        """(systems, n, n) ``R`` with ``R^T R`` the controllability Gramian."""
-        return real_factor(self.pair_log_pole, self.pair_input, self.real_log_pole, self.real_input)
 
 
 @dataclass(frozen=True)

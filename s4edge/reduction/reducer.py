@@ -15,7 +15,7 @@ from s4edge.model.modes import Modes
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
 from s4edge.reduction.allocation import Curves, Walk, walk
-from s4edge.reduction.base import Float, Int, Reduced, Use
+from s4edge.reduction.base import Float, Int, Use
 from s4edge.reduction.calibration import (
     Calibration,
     Passage,
@@ -97,7 +97,7 @@ class Reducer:
         self.uses = [Use(horizon=settings.horizon or model.config.length)] * len(self.units)
         self.walk: Walk | None = None
         # By unit and order: what the method makes of it.
-        self._starts: list[dict[int, Reduced]] = [{} for _ in self.units]
+        self._starts: list[dict[int, _Reduction]] = [{} for _ in self.units]
         if calibration is not None:
             self._calibrate(calibration, progress)
         progress(1)
@@ -147,19 +147,18 @@ class Reducer:
         with threadpool_limits(1):
             return np.stack(map_blocks(curve, blocks_of(np.arange(len(states)), 1)))
 
-    def _error_at(self, unit: Unit, h: int, start: Reduced | None, error: KernelError) -> float:
+    def _error_at(self, unit: Unit, h: int, start: _Reduction | None, error: KernelError) -> float:
         """Of one channel's start, as it will be used; None for no states."""
         modes = Modes.make([], [], [], 1) if start is None else _channel(start.modes, h)
         if self.settings.refined:
             free = unit.systems.config.feedthrough
             return solve_weights(error, Poles.of(modes, _channel(unit.stable, h)), free).error
         kernel = modes.at(error.lag)[0]
-        kernel[0] += float(unit.systems.D[h].detach())
-        if start is not None and start.feedthrough is not None:
-            kernel[0] += start.feedthrough[h]
+        D = None if start is None else start.feedthrough
+        kernel[0] += float(unit.systems.D[h].detach()) if D is None else D[h]
         return max(error.of(kernel), 0.0)
 
-    def _start(self, index: int, order: int) -> Reduced:
+    def _start(self, index: int, order: int) -> _Reduction:
         """What the method makes of all channels that have more states than ``order``."""
         if order not in self._starts[index]:
             unit = self.units[index]
@@ -167,14 +166,14 @@ class Reducer:
             self._starts[index][order] = self._reduced(index, orders)
         return self._starts[index][order]
 
-    def _reduced(self, index: int, orders: Int) -> Reduced:
+    def _reduced(self, index: int, orders: Int) -> _Reduction:
         """The method on the channels that lose states; the others as they are."""
-        stable = self.units[index].stable
+        unit = self.units[index]
+        stable = unit.stable
         smaller = orders < stable.real_states
         untouched = stable.select(~smaller[stable.channel])
-        bound, shift = np.zeros(stable.channels), np.zeros(stable.channels)
+        bound, feedthrough = np.zeros(stable.channels), None
         some = np.flatnonzero(smaller & (orders > 0))
-        hankel: list[Float] = [np.zeros(0)] * stable.channels
         parts = [untouched]
         gone = smaller & (orders == 0)
         bound[gone] = np.nan
@@ -186,15 +185,14 @@ class Reducer:
                 )
             bound[some] = result.error_bound
             if result.feedthrough is not None:
-                shift[some] = result.feedthrough
-            for channel, values in zip(some, result.hankel, strict=True):
-                hankel[channel] = values
+                feedthrough = unit.systems.D.detach().double().numpy().copy()
+                feedthrough[some] += result.feedthrough
             parts.append(
                 dataclasses.replace(
                     result.modes, channel=some[result.modes.channel], channels=stable.channels
                 )
             )
-        return Reduced(Modes.concatenate(parts), hankel, bound, shift if shift.any() else None)
+        return _Reduction(Modes.concatenate(parts), feedthrough, bound)
 
     # To a size
 
@@ -269,10 +267,7 @@ class Reducer:
         unique = np.unique(orders)
         same = len(unique) == 1
         result = self._start(index, int(unique[0])) if same and unique[0] else None
-        result = result or self._reduced(index, orders)
-        D = self.units[index].systems.D.detach().double().numpy()
-        feedthrough = None if result.feedthrough is None else D + result.feedthrough
-        return _Reduction(result.modes, feedthrough, result.error_bound.copy())
+        return result or self._reduced(index, orders)
 
     def _install(
         self, small: SequenceModel, unit: Unit, orders: Int, reduction: _Reduction,
@@ -407,7 +402,7 @@ class Reducer:
             )
             D[h] = feedthrough
             change += its_change
-        bound = reduction.bound
+        bound = reduction.bound.copy()
         if self.settings.refined:
             bound[changed] = np.nan
         moved = self.settings.refined or reduction.feedthrough is not None

@@ -47,9 +47,8 @@ def compression_answer(
 
 
 def _state_size(model: SequenceModel) -> float:
-    """The average over layers; a whole number as an int."""
-    sizes = [block.systems.config.state_size for block in model.blocks]
-    average = sum(sizes) / len(sizes)
+    """A whole number as an int."""
+    average = model.config.average_state_size
     return int(average) if average == int(average) else average
 
 

@@ -134,9 +134,7 @@ def refit(systems: SharedModes, pole: Complex) -> Complex:
 
 def h2_distance(first: Modes, second: Modes) -> Float:
     """(channels,) root of the sum of squares of the difference of two sets of stable kernels."""
-    difference = Modes.concatenate(
-        [first, Modes(second.log_pole, -second.weight, second.channel, second.channels)]
-    )
+    difference = first.minus(second)
     log_pole, w = difference.padded()
     left, right = log_pole[:, :, None], log_pole[:, None, :]
     # Re(w a^k) Re(v b^k) summed over k.

@@ -9,19 +9,19 @@ reduction: what is told is of the stable modes beside them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from s4edge.model.configuration import SystemsConfig
+from s4edge.model.configuration import SystemsConfig, backward_name
 from s4edge.model.modes import Complex
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
 from s4edge.reduction.balanced import hankel_singular_values
 from s4edge.reduction.base import Float, Int
+from s4edge.reduction.progress import Progress, silent
 
 RELATIVE_TO = "sigma_1 (largest Hankel singular value of the channel)"
 _SMALLER = (2, 4, 8, 16)
@@ -81,9 +81,7 @@ class Spectrum:
         return padded[row, order], 2 * tail[row, order]
 
 
-def model_spectra(
-    model: SequenceModel, progress: Callable[[float], None] = lambda fraction: None
-) -> list[Spectrum]:
+def model_spectra(model: SequenceModel, progress: Progress = silent) -> list[Spectrum]:
     """The spectra of all layers that have modes, in order, backward after forward.
 
     Args:
@@ -100,11 +98,6 @@ def model_spectra(
                 spectra.append(_spectrum(name, block.backward_systems))
             progress((index + 1) / len(model.blocks))
     return [spectrum for spectrum in spectra if len(spectrum.pole)]
-
-
-def backward_name(layer: str) -> str:
-    """How a layer's systems that run backward are called."""
-    return f"{layer} (backward)"
 
 
 def _spectrum(name: str, systems: DiagonalSystems) -> Spectrum:

@@ -52,7 +52,7 @@ def sizes_of(model: SequenceModel, text: str | None) -> list[int]:
     Raises:
         S4EdgeError: as `parse_sizes`, or growing modes leave no room for one of them.
     """
-    largest = max(each.state_size for block in model.config.blocks for each in block.all_systems)
+    largest = model.config.largest_state_size
     sizes = parse_sizes(text or f"1:{max(1, int(largest) // 2)}", largest)
     units = units_of(model)
     while text is None and len(sizes) > 1 and not all(unit.has_room(sizes[-1]) for unit in units):

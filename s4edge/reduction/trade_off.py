@@ -35,10 +35,9 @@ def trade_off(model: SequenceModel, score: Score | None = None) -> TradeOff:
     """The point of a model, from its history and a score."""
     history = model.provenance.history
     error = (history[-1] if history else {}).get("output_error", {})
-    sizes = [block.systems.config.state_size for block in model.blocks]
     return TradeOff(
         real_states=model.config.real_states,
-        state=round(sum(sizes) / len(sizes), 2),
+        state=round(model.config.average_state_size, 2),
         parameters=model.parameter_count(),
         output_error=error.get("measured"),
         predicted=error.get("predicted"),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from s4edge.errors import S4EdgeError
 from s4edge.model.block import Block
+from s4edge.model.configuration import backward_name
 from s4edge.model.modes import Modes
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
@@ -111,8 +112,9 @@ def units_of(model: SequenceModel) -> list[Unit]:
     for index, block in enumerate(model.blocks):
         for backward, systems in ((False, block.systems), (True, block.backward_systems)):
             if systems is not None:
-                modes, stable = systems.modes(), systems.modes().is_stable
-                name = block.config.name + (" (backward)" if backward else "")
+                modes = systems.modes()
+                stable = modes.is_stable
+                name = backward_name(block.config.name) if backward else block.config.name
                 out.append(
                     Unit(
                         index, backward, name, systems, modes.select(stable), modes.select(~stable)

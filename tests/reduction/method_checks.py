@@ -44,6 +44,7 @@ def error(modes: Modes, result: Reduced) -> float:
 
 
 def minus(first: Modes, second: Modes) -> Modes:
+    """Written out, not to check the library by itself."""
     return Modes.concatenate(
         [first, Modes(second.log_pole, -second.weight, second.channel, second.channels)]
     )

@@ -19,6 +19,16 @@ def make(log_pole, weight) -> Modes:
     return Modes.make(log_pole, weight, np.zeros(len(log_pole)), 1)
 
 
+def side_by_side(parts: list[Modes]) -> Modes:
+    """Systems of one channel as the channels of one."""
+    return Modes.make(
+        np.concatenate([part.log_pole for part in parts]),
+        np.concatenate([part.weight for part in parts]),
+        np.repeat(np.arange(len(parts)), [len(part.weight) for part in parts]),
+        len(parts),
+    )
+
+
 def weights(rng: Rng, n: int | tuple[int, ...], orders: float = 1.0) -> np.ndarray:
     """Complex weights whose moduli spread over ``orders`` orders of magnitude."""
     return 10 ** rng.uniform(-orders, 0, n) * np.exp(2j * np.pi * rng.uniform(size=n))

@@ -15,6 +15,7 @@ from random_systems import (
     dense_real,
     make,
     rounding,
+    side_by_side,
     weights,
 )
 from system_strategies import systems
@@ -271,12 +272,7 @@ def several_channels() -> tuple[Modes, list[Modes], np.ndarray]:
     parts = [FAMILIES[family](rng, n) for family in FAMILIES for n in (3, 6)]
     parts.insert(2, NOTHING)
     parts.insert(5, make([-0.1 + 1j], [0]))
-    together = Modes.make(
-        np.concatenate([part.log_pole for part in parts]),
-        np.concatenate([part.weight for part in parts]),
-        np.repeat(np.arange(len(parts)), [len(part.weight) for part in parts]),
-        len(parts),
-    )
+    together = side_by_side(parts)
     return together, parts, np.minimum(together.real_states, rng.integers(0, 8, len(parts)))
 
 

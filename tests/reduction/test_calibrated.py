@@ -14,7 +14,7 @@ from s4edge.model.modes import Modes
 from s4edge.reduction.balanced import balanced_truncation
 from s4edge.reduction.base import Use
 from s4edge.reduction.calibrated import calibrated_truncation, state_covariance
-from s4edge.reduction.realization import Generators
+from s4edge.reduction.generators import Generators
 
 PROPERTY = settings(deadline=None, max_examples=40, derandomize=True)
 

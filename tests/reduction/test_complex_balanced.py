@@ -9,6 +9,7 @@ from random_systems import (
     dense_balanced_truncation,
     make,
     rounding,
+    side_by_side,
     weights,
 )
 
@@ -75,12 +76,7 @@ def test_channels_are_independent_and_may_be_empty() -> None:
     parts[2] = make([], [])
     parts.append(make([-0.1 + 1j, -0.2], [0, 0]))
     parts.append(make(-decays(rng, 4) + 1j * rng.uniform(0, 3, 4), weights(rng, 4)))
-    together = Modes.make(
-        np.concatenate([part.log_pole for part in parts]),
-        np.concatenate([part.weight for part in parts]),
-        np.repeat(np.arange(len(parts)), [len(part.weight) for part in parts]),
-        len(parts),
-    )
+    together = side_by_side(parts)
     result = reduce(together, 4)
     assert result.modes.real_states.tolist()[2] == 0
     assert result.modes.real_states.tolist()[5] == 0

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from random_systems import FAMILIES, Rng, decays, merged, real_gramian, weights
 
-from s4edge.reduction.balanced import _real_systems
+from s4edge.reduction.generators import Generators
 from s4edge.reduction.gramians import cauchy_factor, real_factor
 
 DISTINCT = sorted(set(FAMILIES) - {"repeated", "mixed"})  # mixed has weights of 0
@@ -116,13 +116,13 @@ def test_no_poles() -> None:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("family", DISTINCT)
 def test_real_factor_gives_the_real_gramian(family: str, seed: int) -> None:
-    # `_real_systems` splits the weights as the reference does.
+    # `Generators` splits the weights as the reference does.
     modes = FAMILIES[family](np.random.default_rng(seed), 8)
     with mpmath.workdps(40):
         P, expected_signs = real_gramian(merged(modes))
         expected = to_numpy(P).real
-    _, _, signs, factors = _real_systems(modes)
-    R = factors[0]
+    generators = Generators.of(modes)
+    signs, R = generators.signs, generators.factor()[0]
     size = np.sqrt(np.diag(expected))
     assert (signs[0] == expected_signs).all()
     assert (np.abs(R.T @ R - expected) <= 1e-13 * np.outer(size, size)).all()
@@ -145,7 +145,7 @@ def test_real_factor_is_the_covariance_of_the_documented_coordinates() -> None:
 def test_rows_of_the_real_factor_descend_by_and_large(family: str) -> None:
     rng: Rng = np.random.default_rng(3)
     for _ in range(5):
-        size = np.linalg.norm(_real_systems(FAMILIES[family](rng, 8))[3][0], axis=1)
+        size = np.linalg.norm(Generators.of(FAMILIES[family](rng, 8)).factor()[0], axis=1)
         size = size[size > 1e-12 * size[0]]
         largest_after = np.maximum.accumulate(size[::-1])[::-1]
         assert (largest_after <= 10 * size).all()

@@ -20,6 +20,7 @@ from random_systems import (
     merged,
     precise_hankel,
     real_gramian,
+    side_by_side,
     weights,
 )
 
@@ -224,12 +225,7 @@ def test_channels_of_all_shapes_at_once() -> None:
     parts = [FAMILIES[family](rng, n) for family in FAMILIES for n in (1, 4)]
     parts.insert(3, make([], []))
     parts.insert(6, make([-0.1 + 1j, -0.2], [0, 0]))
-    together = Modes.make(
-        np.concatenate([part.log_pole for part in parts]),
-        np.concatenate([part.weight for part in parts]),
-        np.repeat(np.arange(len(parts)), [len(part.weight) for part in parts]),
-        len(parts),
-    )
+    together = side_by_side(parts)
     for found, part in zip(hankel_singular_values(together), parts, strict=True):
         np.testing.assert_allclose(found, values(part), rtol=1e-12, atol=0)
     assert len(hankel_singular_values(together)[3]) == 0

@@ -23,8 +23,9 @@ from s4edge.model.modes import Modes
 from s4edge.reduction.balanced import hankel_singular_values
 from s4edge.reduction.base import Use
 from s4edge.reduction.finite_horizon import finite_horizon_truncation, horizon_factor
+from s4edge.reduction.generators import Generators
 from s4edge.reduction.modal import peak_gains
-from s4edge.reduction.realization import Generators, balanced_systems
+from s4edge.reduction.realization import balanced_systems
 
 PROPERTY = settings(deadline=None, max_examples=40, derandomize=True)
 SEEDS = pytest.mark.parametrize("seed", range(8))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from method_checks import NOTHING, error, feedthrough, kernel, reduce
-from random_systems import FAMILIES, decays, make, rounding
+from random_systems import FAMILIES, decays, make, rounding, side_by_side
 from system_strategies import systems
 
 from s4edge.model.modes import Modes
@@ -123,12 +123,7 @@ def test_channels_are_independent(method: str) -> None:
     parts = [FAMILIES[family](rng, n) for family in FAMILIES for n in (3, 6)]
     parts.insert(2, NOTHING)
     parts.insert(5, make([-0.1 + 1j], [0]))
-    together = Modes.make(
-        np.concatenate([part.log_pole for part in parts]),
-        np.concatenate([part.weight for part in parts]),
-        np.repeat(np.arange(len(parts)), [len(part.weight) for part in parts]),
-        len(parts),
-    )
+    together = side_by_side(parts)
     orders = np.minimum(together.real_states, rng.integers(0, 8, len(parts)))
     before = [array.copy() for array in (together.log_pole, together.weight, together.channel)]
     result = reduce(method, together, orders)

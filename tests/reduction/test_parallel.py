@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from random_systems import FAMILIES, decays, weights
+from random_systems import FAMILIES, decays, side_by_side, weights
 from scipy.linalg import lapack, qr
 
 from s4edge.model.modes import Modes
@@ -105,12 +105,7 @@ def some_systems() -> tuple[Modes, list[Modes], np.ndarray]:
     rng = np.random.default_rng(0)
     parts = [FAMILIES[name](rng, n) for name in FAMILIES for n in (1, 5, 20) for _ in range(4)]
     parts = [parts[index] for index in rng.permutation(len(parts))]
-    together = Modes.make(
-        np.concatenate([part.log_pole for part in parts]),
-        np.concatenate([part.weight for part in parts]),
-        np.repeat(np.arange(len(parts)), [len(part.weight) for part in parts]),
-        len(parts),
-    )
+    together = side_by_side(parts)
     return together, parts, np.minimum(together.real_states, rng.integers(0, 12, len(parts)))
 
 
