@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from s4edge.model.time_last import glu
+
 ELEMENTWISE: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda x: x,
     "gelu": F.gelu,
@@ -22,9 +24,11 @@ ELEMENTWISE: dict[str, Callable[[Tensor], Tensor]] = {
 
 def activate(name: str, x: Tensor) -> Tensor:
     """Apply an activation over the last axis (those of the "glu" family halve it)."""
+    if name == "glu":
+        return glu(x)
     if name.startswith("glu"):
         value, gate = x.chunk(2, dim=-1)
-        return value * ELEMENTWISE[name.removeprefix("glu").lstrip("-") or "sigmoid"](gate)
+        return value * ELEMENTWISE[name.removeprefix("glu-")](gate)
     return ELEMENTWISE[name](x)
 
 

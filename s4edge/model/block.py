@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from s4edge.model.activations import activate, output_width
 from s4edge.model.configuration import BlockConfig, GateConfig
+from s4edge.model.time_last import linear, norm
 from s4edge.model.norms import make_norm
 from s4edge.model.systems import Coefficients, DiagonalSystems
 
@@ -87,7 +88,7 @@ class Block(nn.Module):
 
     def before(self, x: Tensor) -> Tensor:
         """What the systems read of the block's input."""
-        return self.norm(x) if self.config.norm_placement == "pre" else x
+        return norm(self.norm, x) if self.config.norm_placement == "pre" else x
 
     def after(self, x: Tensor, u: Tensor, y: Tensor) -> Tensor:
         """The block's output from its input, what the systems read, and what they answer."""
@@ -106,13 +107,13 @@ class Block(nn.Module):
         if self.gate is not None:
             y = self.gate(u, y)
         y = activate(config.multiplied_activation, y)
-        y = activate(config.final_activation, self.mixing(y))
-        y = self.projection(y)
+        y = activate(config.final_activation, linear(self.mixing, y))
+        y = linear(self.projection, y)
         if config.residual:
             of_x, of_y = config.residual_weights
             # Without multiplying by 1, to round as upstream does.
             y = (x if of_x == 1 else of_x * x) + (y if of_y == 1 else of_y * y)
-        return self.norm(y) if config.norm_placement == "post" else y
+        return norm(self.norm, y) if config.norm_placement == "post" else y
 
 
 def reversed_input(u: Tensor) -> Tensor:

@@ -25,6 +25,10 @@ def pool(kind: Pooling, features: Tensor, lengths: Tensor | None = None) -> Tens
     if kind == "first":
         return features[:, 0]
     length = features.shape[1]
+    if lengths is None and kind in ("mean", "sum"):
+        # Over the last axis, so that the gradient is spread in the order of `time_last`.
+        total = features.mT.sum(dim=2, dtype=torch.float64)
+        return (total / length if kind == "mean" else total).to(features.dtype)
     if lengths is None:
         lengths = torch.full((len(features),), length, device=features.device)
     if kind == "last":

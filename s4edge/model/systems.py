@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import SystemsConfig
+from s4edge.model.convolution import causal_convolution, kernel_spectrum
+from s4edge.model.kernels import Groups
 from s4edge.model.modes import Modes
 
 # exp(-exp(5)) is below the smallest double that matters: a pole at zero for every purpose.
@@ -74,7 +76,8 @@ class DiagonalSystems(nn.Module):
         self.config = config
         self.length = config.kernel_length if length is None else length
         self.transform = torch.float64
-        self._frozen_spectra: dict[int, Tensor] | None = None
+        self._frozen: dict[int, tuple[Tensor, Tensor]] | None = None
+        self._groups: Groups | None = None
         pairs, reals, growing = sum(config.pairs), sum(config.reals), sum(config.growing)
         self.pair_log_decay = nn.Parameter(torch.zeros(pairs))
         self.pair_angle = nn.Parameter(torch.zeros(pairs))
@@ -220,59 +223,38 @@ class DiagonalSystems(nn.Module):
     # As a convolution
 
     def kernel(self, length: int) -> Tensor:
-        """(H, length) float64 kernels ``K[k] = Re sum_n w_n a_n**k``.
-
-        The powers are split, ``a**(i T + j) = (a**T)**i a**j``, so that the sum over modes is one
-        matrix product per channel and nothing of size modes x length is built.
-        """
+        """(H, length) float64 kernels ``K[k] = Re sum_n w_n a_n**k``."""
         log_pole, weight, channel = self._all_modes()
-        channels = self.D.shape[0]
-        order = torch.argsort(channel, stable=True)
-        counts = torch.bincount(channel, minlength=channels)
-        width = int(counts.max()) if len(channel) else 0
-        slot = torch.arange(len(channel), device=channel.device)
-        slot = slot - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
-        where = channel[order] * width + slot
-        size = channels * width
-        padded_pole = log_pole.new_zeros(size).index_copy(0, where, log_pole[order])
-        padded_weight = weight.new_zeros(size).index_copy(0, where, weight[order])
-        padded_pole = padded_pole.view(channels, width, 1)
-        step = max(1, math.isqrt(length))
-        rows = -(-length // step)
-        device = log_pole.device
-        fine = torch.exp(padded_pole * torch.arange(step, device=device))
-        coarse = torch.exp(padded_pole * (step * torch.arange(rows, device=device)))
-        coarse = coarse * padded_weight.view(channels, width, 1)
-        product = coarse.real.mT @ fine.real - coarse.imag.mT @ fine.imag
-        return product.reshape(channels, rows * step)[:, :length]
+        if self._groups is None or self._groups.order.device != channel.device:
+            self._groups = Groups.of(channel, self.D.shape[0])
+        return self._groups.kernel(log_pole, weight, length)
 
     def forward(self, u: Tensor) -> Tensor:
         """Run whole sequences: ``u`` (batch, length, features) to (batch, length, H).
 
         The transform is in `transform`'s precision, float64: in float32 its rounding error is as
         large at a sequence's quiet beginning as at its loudest sample, and a norm after it would
-        show it.
+        show it. The answer lies in memory with time last (see `s4edge.model.time_last`).
         """
-        length = u.shape[1]
         v = self.read(u).mT.to(self.transform)
-        spectrum = torch.fft.rfft(v, n=2 * length) * self._spectrum(length)
-        y = torch.fft.irfft(spectrum, n=2 * length)[..., :length]
-        return (y + self.D.to(self.transform)[:, None] * v).mT.to(u.dtype)
+        return causal_convolution(v, *self._response(u.shape[1])).mT.to(u.dtype)
 
-    def _spectrum(self, length: int) -> Tensor:
-        """(H, length + 1) of the kernel, for sequences of that length."""
-        if self._frozen_spectra is not None and length in self._frozen_spectra:
-            return self._frozen_spectra[length]
+    def _response(self, length: int) -> tuple[Tensor, Tensor | None]:
+        """The kernel with ``D`` in it, and its spectrum if neither changes any more."""
+        frozen = self._frozen
+        if frozen is not None and length in frozen:
+            return frozen[length]
         kernel = self.kernel(min(length, self.config.kernel_length or length))
-        spectrum = torch.fft.rfft(kernel.to(self.transform), n=2 * length)
-        if self._frozen_spectra is not None:
-            self._frozen_spectra[length] = spectrum
-        return spectrum
+        at_once = kernel[:, 0] + self.D.double()
+        kernel = torch.cat([at_once[:, None], kernel[:, 1:]], dim=1).to(self.transform)
+        if frozen is None:
+            return kernel, None
+        return frozen.setdefault(length, (kernel, kernel_spectrum(kernel, length)))
 
     def freeze_(self, transform: torch.dtype) -> DiagonalSystems:
         """Parameters change no more: keep the kernels' spectra, and take another precision."""
         self.requires_grad_(False)
-        self.transform, self._frozen_spectra = transform, {}
+        self.transform, self._frozen = transform, {}
         return self
 
     def read(self, u: Tensor) -> Tensor:
