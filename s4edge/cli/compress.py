@@ -15,6 +15,7 @@ from s4edge.errors import S4EdgeError
 
 if TYPE_CHECKING:
     from s4edge.model.sequence_model import SequenceModel
+    from s4edge.training.data import Data
 
 
 @click.command()
@@ -29,6 +30,18 @@ if TYPE_CHECKING:
     "the calibration data under E (0.05 is 5 %); allocated by sensitivity.",
 )  # fmt: skip
 @reduction_options
+@click.option(
+    "--finetune",
+    metavar="DATA",
+    help="Train the smaller model on these sequences afterwards, for --epochs; for more choice "
+    "call s4edge finetune.",
+)
+@click.option("--epochs", type=int, metavar="K", help="Of --finetune.")
+@click.option(
+    "--distill",
+    is_flag=True,
+    help="--finetune towards MODEL's own outputs instead of labels.",
+)
 @click.option(
     "--format", "layout", default="s4edge", show_default=True,
     type=click.Choice(["s4edge", "upstream"]),
@@ -55,6 +68,9 @@ def compress(
     allocate: str,
     refine: bool | None,
     horizon: int | None,
+    finetune: str | None,
+    epochs: int | None,
+    distill: bool,
     layout: str,
     path: Path | None,
     report: Path | None,
@@ -69,9 +85,14 @@ def compress(
     from s4edge.reduction.progress import part_of
     from s4edge.reduction.reducer import Reducer
     from s4edge.reduction.report import compression_answer, compression_table
+    from s4edge.training.data import load_data
 
     if (state is None) == (tolerance is None):
         raise click.UsageError("give either --state N or --tolerance E")
+    if (finetune is None) != (epochs is None):
+        raise click.UsageError("--finetune DATA and --epochs K go together")
+    if distill and finetune is None:
+        raise click.UsageError("--distill is for --finetune")
     size = f"s{state}" if state is not None else f"t{tolerance:g}"
     path = path or Path(f"{model.stem}-{size}{'.pt' if layout == 'upstream' else '.safetensors'}")
     check_writable(path, model)
@@ -85,13 +106,14 @@ def compress(
     if layout == "upstream":
         asked = {
             "--tolerance": tolerance, "--calibrate": calibrate, "--horizon": horizon,
-            "--report": report, "--refine": refine or None,
+            "--report": report, "--refine": refine or None, "--finetune": finetune,
             "--allocate": None if allocate == "uniform" else allocate,
         }  # fmt: skip
-        original, small = _for_upstream(model, state, method, path, assignments, asked)
+        original, reduced = _for_upstream(model, state, method, path, assignments, asked)
     else:
         original = read_model(model, assignments)
         check_arguments(original, state, tolerance)
+        samples = None if finetune is None else load_data(finetune)
         data = read_calibration(original, calibrate)
         settings = make_settings(
             method, data, allocate, refine, horizon, to_tolerance=tolerance is not None
@@ -99,8 +121,13 @@ def compress(
         with output.progress("Reducing") as progress:
             reducer = Reducer(original, settings, data, part_of(progress, 0, 2))
             small = reduce_prepared(reducer, state, tolerance, part_of(progress, 1, 2))
+        reduced = small
+        if samples is not None and epochs is not None:
+            small = _finetuned(original, reduced, samples, epochs, distill)
         save(small, path)
-    answer = compression_answer(original, small, path, time.perf_counter() - started)
+    answer = compression_answer(original, reduced, path, time.perf_counter() - started)
+    if finetune is not None:
+        answer["finetune"] = small.provenance.history[-1]
     if layout == "upstream":
         answer["sidecar"] = str(path.with_suffix(".json"))
     if report is not None:
@@ -108,8 +135,8 @@ def compress(
         from s4edge.reduction.sweep import predicted_curve
         from s4edge.reduction.trade_off import trade_off
 
-        points = [trade_off(small)]
-        write_report(report, original, small, points, predicted_curve(reducer), model.name)
+        points = [trade_off(reduced)]
+        write_report(report, original, reduced, points, predicted_curve(reducer), model.name)
         answer["report"] = str(report)
     if as_json:
         output.emit_json(answer)
@@ -121,6 +148,26 @@ def compress(
             f"arguments of its class, in {answer['seconds']:.1f} s."
         )
     output.console.print(table)
+    if finetune is not None:
+        from s4edge.training.report import finetune_told
+
+        told = finetune_told(answer["finetune"])
+        output.console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+def _finetuned(
+    original: SequenceModel, small: SequenceModel, data: Data, epochs: int, distill: bool
+) -> SequenceModel:
+    from s4edge.training.allocator import keep_freed_memory
+    from s4edge.training.finetune import Watch, finetune_model
+    from s4edge.training.settings import settings_of
+
+    keep_freed_memory()
+    settings = settings_of(epochs=epochs, has_teacher=distill)
+    with output.progress("Training") as progress:
+        return finetune_model(
+            small, data, settings, teacher=original if distill else None, watch=Watch(progress)
+        )
 
 
 def _for_upstream(

@@ -18,6 +18,7 @@ from s4edge.errors import MissingExtraError, S4EdgeError
 _COMMANDS = {
     "inspect": "Show what a model is: layers, state sizes, poles, what was assumed.",
     "compress": "Reduce the state size of a trained model.",
+    "finetune": "Train a model further, on labels or towards a teacher.",
     "sweep": "What a range of state sizes costs and loses, in one run.",
     "eval": "Accuracy or error of a checkpoint, compressed model or graph.",
     "export": "Write a model as a recurrent ONNX graph.",

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from s4edge.model.activations import activate, output_width
 from s4edge.model.configuration import BlockConfig, GateConfig
-from s4edge.model.time_last import linear, norm
+from s4edge.model.dropout import Dropout
 from s4edge.model.norms import make_norm
 from s4edge.model.systems import Coefficients, DiagonalSystems
+from s4edge.model.time_last import linear, norm
 
 
 class Gate(nn.Module):
@@ -65,6 +66,8 @@ class Block(nn.Module):
             self.projection = nn.Linear(channels, d_output)
         features = width if config.norm_placement == "pre" else d_output
         self.norm = make_norm(config.norm, features, config.norm_epsilon)
+        # Only while the model is trained.
+        self.dropout: Dropout | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Whole sequences, (batch, length, width) to (batch, length // stride, d_output)."""
@@ -106,14 +109,17 @@ class Block(nn.Module):
         y = activate(config.activation, y)
         if self.gate is not None:
             y = self.gate(u, y)
-        y = activate(config.multiplied_activation, y)
+        y = self._dropped(activate(config.multiplied_activation, y))
         y = activate(config.final_activation, linear(self.mixing, y))
-        y = linear(self.projection, y)
+        y = self._dropped(linear(self.projection, y))
         if config.residual:
             of_x, of_y = config.residual_weights
             # Without multiplying by 1, to round as upstream does.
             y = (x if of_x == 1 else of_x * x) + (y if of_y == 1 else of_y * y)
         return norm(self.norm, y) if config.norm_placement == "post" else y
+
+    def _dropped(self, y: Tensor) -> Tensor:
+        return y if self.dropout is None else self.dropout(y)
 
 
 def reversed_input(u: Tensor) -> Tensor:

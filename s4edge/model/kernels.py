@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 # Channels are padded to the next of these: at most by half.
-_WIDTHS = [width for power in range(20) for width in (2**power, 3 * 2**power // 2) if power or width]
+_WIDTHS = [1, *(w for power in range(1, 20) for w in (2**power, 3 * 2**power // 2))]
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from s4edge.errors import S4EdgeError
 from s4edge.model.block import Block
 from s4edge.model.configuration import ModelConfig
-from s4edge.model.time_last import linear_time_last, norm
 from s4edge.model.norms import make_norm
 from s4edge.model.pooling import pool, pool_running, pool_step, state_width
-from s4edge.model.systems import Coefficients
+from s4edge.model.systems import Coefficients, DiagonalSystems
+from s4edge.model.time_last import linear_time_last, norm
 
 
 @dataclass
@@ -92,6 +92,15 @@ class SequenceModel(nn.Module):
         """
         return self.decode(self._features(x, lengths), lengths)
 
+    def trace(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """`forward`'s output, and what leaves each block, (batch, length, its features)."""
+        x = self.encode(x, lengths)
+        left = []
+        for block in self.blocks:
+            x = block(x)
+            left.append(x)
+        return self.decode(norm(self.norm, x), lengths), left
+
     def running(self, x: Tensor) -> Tensor:
         """(batch, length, d_output): the output after each sample, by convolution.
 
@@ -112,6 +121,17 @@ class SequenceModel(nn.Module):
         for block in self.blocks:
             x = block(x)
         return norm(self.norm, x)
+
+    def set_fast(self, fast: bool) -> SequenceModel:
+        """Convolutions in single precision and activations with time last, or neither.
+
+        For training, where many passes matter more than the last digit.
+        """
+        self.time_last = fast
+        for module in self.modules():
+            if isinstance(module, DiagonalSystems):
+                module.transform = torch.float32 if fast else torch.float64
+        return self
 
     def encode(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(batch, length, d_model) what enters the first block. See `forward` for arguments."""

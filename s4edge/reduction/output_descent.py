@@ -72,9 +72,20 @@ def descend(
         steps: of each round, of 32 sequences each.
         progress: called with the fraction done.
     """
+    model.set_fast(True)
+    _descend(model, original, calibration, aim, steps, progress)
+    model.set_fast(False)
+
+
+def _descend(
+    model: SequenceModel,
+    original: SequenceModel,
+    calibration: Calibration,
+    aim: Tensor,
+    steps: int,
+    progress: Progress,
+) -> None:
     reduced = list(_reduced(model, original))
-    for systems, _ in reduced:
-        systems.transform = torch.float32
     batches = _batches(len(aim))
     chosen = evenly(len(aim), _CHECKED)
     checked, checked_aim = calibration.part(chosen), aim[torch.from_numpy(chosen)]
@@ -99,8 +110,6 @@ def descend(
             with torch.no_grad():
                 for parameter, value in zip(parameters, before, strict=True):
                     parameter.copy_(value)
-    for systems, _ in reduced:
-        systems.transform = torch.float64
 
 
 def _batches(count: int) -> Iterator[Tensor]:

@@ -40,13 +40,16 @@ class Data:
     def batches(self, size: int) -> Iterator[Data]:
         """Consecutive parts of at most ``size`` sequences."""
         for start in range(0, len(self), size):
-            part = slice(start, start + size)
-            yield Data(
-                self.x[part],
-                None if self.y is None else self.y[part],
-                None if self.lengths is None else self.lengths[part],
-                self.source,
-            )
+            yield self.part(slice(start, start + size))
+
+    def part(self, rows: slice | NDArray[np.int64]) -> Data:
+        """Some of the sequences."""
+        return Data(
+            self.x[rows],
+            None if self.y is None else self.y[rows],
+            None if self.lengths is None else self.lengths[rows],
+            self.source,
+        )
 
 
 def load_data(source: str | Path) -> Data:

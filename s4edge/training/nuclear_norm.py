@@ -1,0 +1,96 @@
+"""The Hankel nuclear norm of every channel, as a penalty that makes a model compressible.
+
+It is the sum of a channel's Hankel singular values: as the sum of a matrix's singular values is the
+convex stand-in of its rank, so is this of the order. With ``X_ij = b_i c_j / (1 - a_i a_j)``, the
+cross Gramian over all modes and their conjugates, the Hankel singular values of a single-input
+single-output system are ``|lambda(X)|``, and with ``b = c = sqrt(w)`` X is complex symmetric:
+``X = V Lambda V^-1`` with ``V^T V`` diagonal. So ``sum |lambda| = tr(S X)`` with
+``S = V sign(Lambda) V^-1``, and the gradient is that of ``tr(S X)`` with S held fixed. S turns
+slowly and is renewed every few steps.
+
+Sources: K. Fernando and H. Nicholson, "On the structure of balanced and other principal
+representations of SISO systems" (1983), for the cross Gramian; M. Forgione, M. Mejari and D. Piga,
+"Model order reduction of deep structured state-space models: a system-theoretic approach" (2024),
+for the norm as a regularizer.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from s4edge.training.trainable import Trainable
+
+_RENEWED = 10
+# Hankel singular values below this part of a channel's largest are its rounding errors.
+_NEGLIGIBLE = 1e-7
+
+
+class NuclearNorm:
+    """Of all channels of a model, relative to what it was at the start and averaged.
+
+    Args:
+        trainable: whose systems are looked at. Real poles are left as they are.
+    """
+
+    def __init__(self, trainable: Trainable) -> None:
+        self.trainable = trainable
+        self.steps = 0
+        self.signs: list[Tensor] = []
+        self.scales: list[Tensor] = []
+
+    def __call__(self) -> Tensor:
+        """The penalty; call it once a step."""
+        grams = list(self._cross_gramians())
+        if self.steps % _RENEWED == 0:
+            self.signs = [_sign(X.detach()) for X in grams]
+        self.steps += 1
+        norms = [
+            torch.einsum("hij,hji->h", S, X).real for S, X in zip(self.signs, grams, strict=True)
+        ]
+        if not self.scales:
+            self.scales = [each.detach().clamp(min=1e-12) for each in norms]
+        shares = [norm / scale for norm, scale in zip(norms, self.scales, strict=True)]
+        return torch.cat(shares).mean() if shares else torch.zeros(())
+
+    def _cross_gramians(self) -> list[Tensor]:
+        """Per layer and number of pairs, (channels, 2 pairs, 2 pairs)."""
+        out = []
+        values = self.trainable.values()
+        for name, each in zip(self.trainable.names, self.trainable.coordinates, strict=True):
+            decay = values[f"{name}.pair_log_decay"].double().exp()
+            log_pole = torch.complex(-decay, values[f"{name}.pair_angle"].double())
+            weight = values[f"{name}.pair_weight"].double()
+            weight = torch.complex(weight[:, 0], weight[:, 1]) / 2
+            counts = torch.bincount(each.get_buffer("pair_channel"))
+            starts = counts.cumsum(0) - counts
+            for count in counts.unique().tolist():
+                if count:
+                    at = starts[counts == count, None] + torch.arange(count, device=starts.device)
+                    out.append(_cross_gramian(log_pole[at], weight[at]))
+        return out
+
+
+def _cross_gramian(log_pole: Tensor, weight: Tensor) -> Tensor:
+    """(channels, 2 n, 2 n) from (channels, n) pairs, with the conjugates."""
+    z = torch.cat([log_pole, log_pole.conj()], dim=1)
+    w = torch.cat([weight, weight.conj()], dim=1)
+    # The square root has no slope at 0.
+    root = torch.sqrt(w + torch.finfo(torch.float64).tiny)
+    return root[:, :, None] * root[:, None, :] / -_expm1(z[:, :, None] + z[:, None, :])
+
+
+def _expm1(z: Tensor) -> Tensor:
+    """Accurate for small ``|z|``, which torch's own is not for complex numbers."""
+    x, y = z.real, z.imag
+    return torch.complex(torch.expm1(x) * y.cos() - 2 * torch.sin(y / 2) ** 2, x.exp() * y.sin())
+
+
+def _sign(X: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eig(X)
+    size = values.abs()
+    keep = size > _NEGLIGIBLE * size.amax(dim=1, keepdim=True)
+    # V^T V is diagonal: its inverse is V^T over these.
+    lengths = vectors.square().sum(dim=1)
+    factors = torch.where(keep, torch.sgn(values.real) / lengths, torch.zeros_like(lengths))
+    return (vectors * factors[:, None, :]) @ vectors.mT
