@@ -54,16 +54,21 @@ def newest_first(folder: Path, pattern: str) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def check_writable(path: Path, source: Path | None = None) -> None:
+def check_writable(path: Path, model: Path | None = None, *others: str | Path | None) -> None:
     """Fail now, not after minutes of work, if ``path`` cannot be written.
 
     Raises:
-        S4EdgeError: the folder does not exist or cannot be written, or ``path`` is a folder or
-            the ``source`` that is read.
+        S4EdgeError: the folder does not exist or cannot be written, or ``path`` is a folder, the
+            ``model`` that is read or one of the ``others``: data that is read, files that are
+            written, too.
     """
     path = Path(path)
-    if source is not None and path.exists() and source.exists() and path.samefile(source):
-        raise S4EdgeError(f"cannot write {path}: it is the model that is read; name another file")
+    for source, what in (
+        (model, "the model that is read"),
+        *((o, "used here, too") for o in others),
+    ):
+        if source is not None and _same_file(path, Path(source)):
+            raise S4EdgeError(f"cannot write {path}: it is {what}; name another file")
     folder = path.parent
     if path.is_dir():
         raise S4EdgeError(f"cannot write {path}: it is a folder; name a file")
@@ -71,3 +76,9 @@ def check_writable(path: Path, source: Path | None = None) -> None:
         raise S4EdgeError(f"cannot write {path}: the folder {folder} does not exist")
     if not os.access(folder, os.W_OK):
         raise S4EdgeError(f"cannot write {path}: no permission to write in {folder}")
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.absolute() == other.absolute()

@@ -95,13 +95,12 @@ def compress(
         raise click.UsageError("--distill is for --finetune")
     size = f"s{state}" if state is not None else f"t{tolerance:g}"
     path = path or Path(f"{model.stem}-{size}{'.pt' if layout == 'upstream' else '.safetensors'}")
-    check_writable(path, model)
+    check_writable(path, model, calibrate, finetune)
     if report is not None:
         from s4edge.reduction.html_report import check_report
 
         check_report(report)
-        if report.resolve() == path.resolve():
-            raise click.UsageError("--report and -o name the same file")
+        check_writable(report, model, calibrate, finetune, path)
     started = time.perf_counter()
     if layout == "upstream":
         asked = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -47,7 +48,7 @@ def finetune(
     assignments: tuple[str, ...],
     as_json: bool,
     verbose: bool,
-    **options: object,
+    **options: Any,
 ) -> None:
     """Train MODEL further on DATA and write the best of its epochs.
 
@@ -64,23 +65,26 @@ def finetune(
     from s4edge.training.settings import settings_of
 
     path = path or Path(f"{model.stem}-ft.safetensors")
-    check_writable(path, model)
+    log = log_path(path, options["log"])
+    read = (data, options["validation_data"], teacher)
+    check_writable(path, model, *read)
+    check_writable(log, model, *read, path)
     settings = settings_of(epochs=epochs, has_teacher=teacher is not None, **options)
     started = time.perf_counter()
     original = read_model(model, assignments)
     samples = load_data(data)
     validation = (
-        None if options["validation_data"] is None else load_data(str(options["validation_data"]))
+        None if options["validation_data"] is None else load_data(options["validation_data"])
     )
     guide = None if teacher is None else read_model(teacher, assignments)
     keep_freed_memory()
-    with open_processes(str(options["device"])) as processes, output.progress("Training") as bar:
+    with open_processes(options["device"]) as processes, output.progress("Training") as bar:
         tell = output.note if verbose and processes.first else lambda line: None
         watch = Watch(
             progress=bar if processes.first else lambda done: None,
             epoch=lambda line: tell("  ".join(f"{key} {value:.6g}" for key, value in line.items())),
             state=run_path(path),
-            log=log_path(path, options["log"]),
+            log=log,
             resume=resume,
         )
         trained = finetune_model(

@@ -67,8 +67,10 @@ def sweep(
     from s4edge.training.data import load_data
     from s4edge.training.evaluate import evaluate_model
 
-    if table_path is not None:
-        check_writable(table_path, model)
+    for index, path in enumerate((table_path, plot, report)):
+        if path is not None:
+            others = (table_path, plot, report)[:index]
+            check_writable(path, model, calibrate, data, *others)
     if plot is not None:
         if calibrate is None and data is None:
             raise click.UsageError("--plot has nothing to draw: add --calibrate or --data")

@@ -33,6 +33,10 @@ def kernel_spectrum(kernel: Tensor, length: int) -> Tensor:
     return torch.fft.rfft(kernel, n=2 * length)
 
 
+# Numbers of a product that is cheaper at once than in parts.
+_SMALL = 1 << 18
+
+
 class _Workspace(threading.local):
     """The padded copy that a transform reads, kept for the next one of that shape."""
 
@@ -51,6 +55,17 @@ def _transform(v: Tensor) -> Tensor:
         padded = _workspace.padded = torch.zeros(shape, dtype=v.dtype, device=v.device)
     padded[..., :length] = v
     return torch.fft.rfft(padded)
+
+
+def _summed_product(first: Tensor, second: Tensor) -> Tensor:
+    """Over the batch."""
+    if first.numel() < _SMALL:
+        return (first * second).sum(0)
+    # One by one: no third array of that size.
+    total = first[0] * second[0]
+    for before, after in zip(first[1:], second[1:], strict=True):
+        total.addcmul_(before, after)
+    return total
 
 
 class _CausalConvolution(torch.autograd.Function):
@@ -74,10 +89,7 @@ class _CausalConvolution(torch.autograd.Function):
         found = _transform(gradient)
         of_kernel = None
         if signal is not None:
-            # Summed over the batch one by one: no third array of that size.
-            total = signal[0] * found[0]
-            for before, after in zip(signal[1:], found[1:], strict=True):
-                total.addcmul_(before, after)
+            total = _summed_product(signal, found)
             of_kernel = torch.fft.irfft(total, n=2 * length)[:, : ctx.kernel_length]
         of_v = None
         if ctx.needs_input_grad[0]:

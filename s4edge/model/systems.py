@@ -252,7 +252,7 @@ class DiagonalSystems(nn.Module):
         return frozen.setdefault(length, (kernel, kernel_spectrum(kernel, length)))
 
     def freeze_(self, transform: torch.dtype) -> DiagonalSystems:
-        """Parameters change no more: keep the kernels' spectra, and take another precision."""
+        """Parameters change no more: keep kernels and their spectra, and take a precision."""
         self.requires_grad_(False)
         self.transform, self._frozen = transform, {}
         return self

@@ -376,6 +376,8 @@ REFUSED = [
     (f"s4d.pt {STATE} --format upstream --horizon 9", "not --horizon"),
     (f"s4d.pt {STATE} --report no/page.html", "the folder no does not exist"),
     (f"s4d.pt {STATE} --report page.txt", "--report writes .html"),
+    (f"s4d.pt {STATE} --report a.html -o ./a.html", "cannot write a.html: it is used here, too"),
+    (f"s4d.pt {STATE} --calibrate x.npz -o x.npz", "cannot write x.npz: it is used here, too"),
 ]  # fmt: skip
 MISUSED = [
     ("s4d.pt", "give either --state N or --tolerance E"),
@@ -384,7 +386,6 @@ MISUSED = [
     (f"s4d.pt {STATE} --horizon 0", "Invalid value for '--horizon'"),
     (f"s4d.pt {STATE} --method none", "Invalid value for '--method'"),
     (f"s4d.pt {STATE} --allocate all", "Invalid value for '--allocate'"),
-    (f"s4d.pt {STATE} --report a.html -o ./a.html", "--report and -o name the same file"),
 ]
 
 
