@@ -1,0 +1,142 @@
+"""The arms of the experiment, and one run of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tasks import LARGE, Parts, Task
+
+import s4edge
+from s4edge.model.sequence_model import SequenceModel
+from s4edge.training.data import Data
+from s4edge.training.evaluate import predict
+from s4edge.training.finetune import finetune_model
+from s4edge.training.initial import initial_model
+from s4edge.training.metrics import score
+from s4edge.training.settings import Settings
+
+ARMS = {
+    "a": "from scratch at the small size, full budget",
+    "b": "from scratch at state size 64: the original",
+    "c": "the paper: complex balanced truncation of b, then training",
+    "d": "s4edge without training: b calibrated, allocated, refined",
+    "e": "d, then training",
+    "f": "d, then distillation from b, without labels",
+}
+CALIBRATION_SAMPLES = 1000
+# From scratch; after reduction, half of it.
+SCRATCH = Settings(epochs=1, rate=1e-2, pole_rate=1e-2, step_rate=2e-3)
+FURTHER = dataclasses.replace(SCRATCH, rate=5e-3, pole_rate=5e-3, step_rate=1e-3)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run. Attributes: as the columns of the table are called; accuracies are fractions."""
+
+    task: str
+    arm: str
+    state: int
+    seed: int
+    accuracy: float
+    validation: float
+    epochs: int
+    seconds: float
+    real_states: int
+    parameters: int
+
+
+def accuracy(model: SequenceModel, data: Data) -> float:
+    """On labelled data."""
+    return score(predict(model, data), data).value
+
+
+def start_of(task: Task, state: int, seed: int) -> SequenceModel:
+    """A model of random weights (S4D-LegS, which is Skew-HiPPO)."""
+    return initial_model(
+        task.inputs, 10, d_model=task.d_model, layers=task.layers, state=state, seed=seed,
+        encoder=task.encoder,
+    )  # fmt: skip
+
+
+def trained(
+    model: SequenceModel,
+    parts: Parts,
+    settings: Settings,
+    epochs: int,
+    seed: int,
+    teacher: SequenceModel | None = None,
+) -> SequenceModel:
+    """The best of its epochs by validation; the start is none where nothing was trained before."""
+    settings = dataclasses.replace(
+        settings, epochs=epochs, seed=seed, distill=0.0 if teacher is None else 1.0
+    )
+    return finetune_model(
+        model, parts.train, settings, validation=parts.validation, teacher=teacher
+    )
+
+
+def papers_reduction(model: SequenceModel, state: int) -> SequenceModel:
+    """Balanced truncation of the complex half-system, every channel alike."""
+    return s4edge.compress(model, state, method="complex-balanced")
+
+
+def our_reduction(model: SequenceModel, parts: Parts, state: int) -> SequenceModel:
+    """Calibrated on training sequences without labels, allocated, refined."""
+    data = parts.train
+    chosen = Data(
+        data.x[:CALIBRATION_SAMPLES], None,
+        None if data.lengths is None else data.lengths[:CALIBRATION_SAMPLES], data.source,
+    )  # fmt: skip
+    return s4edge.compress(model, state, calibration=chosen, allocate="sensitivity")
+
+
+class Runs:
+    """All arms of one task and seed; what several share is made once.
+
+    Args:
+        task: of the table.
+        parts: its data.
+        seed: of starts and orders.
+    """
+
+    def __init__(self, task: Task, parts: Parts, seed: int) -> None:
+        self.task, self.parts, self.seed = task, parts, seed
+        self.began = time.perf_counter()
+        self.original = trained(start_of(task, LARGE, seed), parts, SCRATCH, task.before, seed)
+        self.first = self._row("b", LARGE, self.original, task.before)
+
+    def rows(self) -> Iterator[Row]:
+        """The original, then every small size."""
+        yield self.first
+        for state in (1, *self.task.states):
+            yield from self._of_state(state)
+
+    def _of_state(self, state: int) -> Iterator[Row]:
+        task, parts, seed = self.task, self.parts, self.seed
+        self.began = time.perf_counter()
+        if state > 1:  # one real state per channel is no conjugate pair
+            model = start_of(task, state, seed)
+            budget = task.before + task.after
+            yield self._row("a", state, trained(model, parts, SCRATCH, budget, seed), budget)
+            model = papers_reduction(self.original, state)
+            after = trained(model, parts, FURTHER, task.after, seed)
+            yield self._row("c", state, after, task.after)
+        small = our_reduction(self.original, parts, state)
+        yield self._row("d", state, small, 0)
+        after = trained(small, parts, FURTHER, task.after, seed)
+        yield self._row("e", state, after, task.after)
+        after = trained(small, parts, FURTHER, task.after, seed, self.original)
+        yield self._row("f", state, after, task.after)
+
+    def _row(self, arm: str, state: int, model: SequenceModel, epochs: int) -> Row:
+        now = time.perf_counter()
+        row = Row(
+            self.task.name, arm, state, self.seed, accuracy(model, self.parts.test),
+            accuracy(model, self.parts.validation), epochs, round(now - self.began, 1),
+            model.config.real_states, model.parameter_count(),
+        )  # fmt: skip
+        self.began = now
+        return row
