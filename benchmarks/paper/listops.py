@@ -3,7 +3,8 @@
 An expression is a digit or ``[OP a b c ...]`` with OP one of MAX, MIN, MED (median, rounded down)
 and SM (sum modulo 10), read token by token; an operator and its opening bracket are one token.
 Written from the published definition: N. Nangia and S. Bowman, "ListOps: a diagnostic dataset for
-latent tree learning" (2018); as a task for long sequences, Y. Tay et al., "Long Range Arena" (2021).
+latent tree learning" (2018); as a task for long sequences, Y. Tay et al., "Long Range Arena"
+(2021).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from run import EPOCHS_AFTER, EPOCHS_BEFORE, STATE, read
 from tasks import LARGE, ROOT, TASKS, Task
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 # Test accuracy in %, by (arm, state size, seed).
 Found = dict[tuple[str, int, int], float]
@@ -25,16 +25,18 @@ SMALL_ARMS = ("a", "c", "d", "e", "f")
 
 HEAD = f"""# The paper's claims, measured
 
-H. Ezoe and K. Sato, "Model Compression Method for S4 with Diagonal State Space Layers using Balanced
-Truncation" (2024), reduce every channel of a trained model by balanced truncation of its complex
-half-system and train on from there. They claim that such a model beats one trained from the usual
-Skew-HiPPO start with as many or more parameters, and observe that more accurate originals give more
-accurate small models. Here is what held, on small models that a CPU trains; every number comes from
+H. Ezoe and K. Sato, "Model Compression Method for S4 with Diagonal State Space Layers using
+Balanced Truncation" (2024), reduce every channel of a trained model by balanced truncation of its
+complex half-system and train on from there. They claim that such a model beats one trained from the
+usual Skew-HiPPO start with as many or more parameters, and observe that more accurate originals
+give more accurate small models. Here is what held, on small models that a CPU trains; every number
+comes from
 
     python benchmarks/paper/run.py TABLE     # digits, mnist-rows, spoken, listops, correlation
     python benchmarks/paper/report.py        # this page
 
-Arms, all trained with AdamW, batches of 32, warm-up and cosine, the epoch chosen on validation data:
+Arms, all trained with AdamW, batches of 32, warm-up and cosine, the epoch chosen on validation
+data:
 
 {chr(10).join(f"- **{arm}**: {what}" for arm, what in ARMS.items())}
 

@@ -1,4 +1,4 @@
-"""The whole path on the shipped example: compress, eval, export, bench, and one table.
+"""The whole path on the shipped example: compress, fine-tune, eval, export, bench, and one table.
 
     python demo.py [FOLDER]
 
@@ -7,97 +7,26 @@ Every line it prints with a `$` is a command that can be typed in FOLDER (defaul
 
 from __future__ import annotations
 
-import json
-import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
-import rich.box
 from rich.console import Console
-from rich.table import Table
 
 HERE = Path(__file__).resolve().parent
-PLAIN_STATES = (16, 8)
-CALIBRATED_STATES = (8, 4, 2)
-DATA = "digits-test.npz"
+sys.path.insert(0, str(HERE.parent))
+
+from demo_table import Shell, measured, table  # noqa: E402
+
+PLAIN_STATES = ("16", "8")
+CALIBRATED_STATES = ("8", "4", "2", "1")
+TRAINED_STATES = ("2", "1")
+TRAIN, TEST = "digits-train.npz", "digits-test.npz"
+EPOCHS = "10"
 # Of the training part, without its labels.
-CALIBRATION = ("--calibrate", "digits-train.npz", "--allocate", "sensitivity")
-
-
-class Shell:
-    """Runs s4edge commands in one folder, shows them, and gives their JSON answers."""
-
-    def __init__(self, folder: Path, console: Console) -> None:
-        self.folder, self.console = folder, console
-
-    def run(self, *command: str) -> dict[str, Any]:
-        """Run ``s4edge COMMAND --json``; ends the demo if it fails."""
-        self.console.print(
-            f"$ s4edge {shlex.join(command)}", markup=False, highlight=False, soft_wrap=True
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", "from s4edge.cli.main import main; main()", *command, "--json"],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        if done.returncode:
-            sys.exit(done.returncode)
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
-
-
-def measure(shell: Shell, model: str, graph: str) -> dict[str, Any]:
-    """Accuracy of a model, its graph, and the graph's accuracy."""
-    accuracy = shell.run("eval", model, "--data", DATA)["value"]
-    exported = shell.run("export", model, "--onnx", "-o", graph)
-    streamed = shell.run("eval", graph, "--data", DATA)["value"]
-    return {"accuracy": accuracy, "streamed": streamed, "graph": graph, **exported}
-
-
-def compressed(shell: Shell, label: str, stem: str, state: str, *how: str) -> dict[str, Any]:
-    """A row of the table: reduced to a state size, measured, exported and measured again."""
-    model = f"{stem}.safetensors"
-    small = shell.run("compress", "model.pt", "--state", state, *how, "-o", model)
-    states = small["real_states"]["after"]
-    return {"label": label, "real_states": states, **measure(shell, model, f"{stem}.onnx")}
-
-
-def table(rows: list[dict[str, Any]], bench: dict[str, Any]) -> Table:
-    """One row per model."""
-    device = bench["device"]["cpu"]
-    out = Table(
-        title="8x8 digits as sequences of 64 samples: one model, fewer and fewer states",
-        box=rich.box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        caption=f"No training after reduction; where it says calibrated, states are allocated and "
-        f"channels refined on {CALIBRATION[1]}, without labels. µs per sample, streamed one by "
-        f"one, 1 thread, {device}, {bench['runtime']}; accuracy on 500 held-out digits, of the "
-        "model and of its graph.\nkB per stream: what each running stream keeps. Peak memory "
-        f"of a process that streams: {bench['results'][-1]['peak_rss_bytes'] / 1e6:.0f} MB, nearly "
-        "all Python and onnxruntime.",
-        caption_justify="left",
-    )
-    out.add_column("model", no_wrap=True)
-    for heading in ("real\nstates", "accuracy:\nmodel", "\ngraph", "graph\nkB", "kB per\nstream",
-                    "fastest\nµs", "median\nµs"):  # fmt: skip
-        out.add_column(heading, justify="right", no_wrap=True)
-    for row, timing in zip(rows, bench["results"], strict=True):
-        out.add_row(
-            row["label"],
-            f"{row['real_states']:,}",
-            f"{row['accuracy']:.1%}",
-            f"{row['streamed']:.1%}",
-            f"{timing['model_bytes'] / 1000:,.0f}",
-            f"{timing['state_bytes'] / 1000:,.1f}",
-            f"{timing['latency_us']['min']:.1f}",
-            f"{timing['us_per_sample']:.1f}",
-        )
-    return out
+CALIBRATION = ("--calibrate", TRAIN, "--allocate", "sensitivity")
 
 
 @click.command()
@@ -111,17 +40,30 @@ def main(folder: Path) -> None:
         shutil.copyfile(HERE / name, folder / name)
     shell = Shell(folder, console)
 
-    before = shell.run("inspect", "model.pt")
-    rows = [{"label": "original, state 64", **measure(shell, "model.pt", "model.onnx")}]
-    rows[0]["real_states"] = before["real_states"]
+    rows = [measured(shell, "original, state 64", "model.pt", TEST)]
     for state in PLAIN_STATES:
-        rows.append(compressed(shell, f"state {state}", f"model-s{state}", str(state)))
+        small = f"model-s{state}.safetensors"
+        shell.run("compress", "model.pt", "--state", state, "-o", small)
+        rows.append(measured(shell, f"state {state}", small, TEST))
     for state in CALIBRATED_STATES:
-        label = f"state {state}, calibrated"
-        rows.append(compressed(shell, label, f"model-c{state}", str(state), *CALIBRATION))
+        small = f"model-c{state}.safetensors"
+        shell.run("compress", "model.pt", "--state", state, *CALIBRATION, "-o", small)
+        rows.append(measured(shell, f"state {state}, calibrated", small, TEST))
+    for state in TRAINED_STATES:
+        small = f"model-f{state}.safetensors"
+        shell.run(
+            "finetune", f"model-c{state}.safetensors", "--data", TRAIN, "--epochs", EPOCHS,
+            "-o", small,
+        )  # fmt: skip
+        rows.append(measured(shell, f"state {state}, calibrated, trained", small, TEST))
     bench = shell.run("bench", *(row["graph"] for row in rows), "--duration", "2")
     console.print()
-    console.print(table(rows, bench))
+    tested = (
+        "500 held-out digits. Calibrated: states are allocated and channels refined on "
+        f"{TRAIN}, without labels. Trained: {EPOCHS} epochs on it afterwards, with labels."
+    )
+    title = "8x8 digits as sequences of 64 samples: one model, fewer and fewer states"
+    console.print(table(title, tested, rows, bench))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ def _transform(v: Tensor) -> Tensor:
     shape = (*v.shape[:-1], 2 * length)
     padded = _workspace.padded
     if padded is None or (padded.shape, padded.dtype, padded.device) != (shape, v.dtype, v.device):
-        padded = _workspace.padded = torch.zeros(shape, dtype=v.dtype, device=v.device)
+        with torch.inference_mode(False):  # one made there could not be written to outside
+            padded = _workspace.padded = torch.zeros(shape, dtype=v.dtype, device=v.device)
     padded[..., :length] = v
     return torch.fft.rfft(padded)
 

@@ -236,6 +236,8 @@ class _Run:
         count = math.ceil(len(self.training) / settings.batch)
         summed = torch.zeros(1, dtype=torch.float64)
         self.trainable.train()
+        if self.penalty is not None:
+            self.penalty.renew()
         batches = self.training.epoch(settings.batch, settings.seed, self.epoch, processes)
         for index, batch in enumerate(batches):
             done = (self.epoch * count + index) / (settings.epochs * count)

@@ -30,26 +30,27 @@ class NuclearNorm:
     """Of all channels of a model, relative to what it was at the start and averaged.
 
     Args:
-        trainable: whose systems are looked at. Real poles are left as they are.
+        trainable: whose systems are looked at, at its start. Real poles are left as they are.
     """
 
     def __init__(self, trainable: Trainable) -> None:
         self.trainable = trainable
-        self.steps = 0
-        self.signs: list[Tensor] = []
-        self.scales: list[Tensor] = []
+        with torch.no_grad():
+            start = self._cross_gramians()
+            self.scales = [_norms(_sign(X), X).clamp(min=1e-12) for X in start]
+        self.renew()
+
+    def renew(self) -> None:
+        """At the next step; to be called before every epoch, from which a run may be taken up."""
+        self.steps, self.signs = 0, list[Tensor]()
 
     def __call__(self) -> Tensor:
         """The penalty; call it once a step."""
-        grams = list(self._cross_gramians())
+        grams = self._cross_gramians()
         if self.steps % _RENEWED == 0:
             self.signs = [_sign(X.detach()) for X in grams]
         self.steps += 1
-        norms = [
-            torch.einsum("hij,hji->h", S, X).real for S, X in zip(self.signs, grams, strict=True)
-        ]
-        if not self.scales:
-            self.scales = [each.detach().clamp(min=1e-12) for each in norms]
+        norms = [_norms(S, X) for S, X in zip(self.signs, grams, strict=True)]
         shares = [norm / scale for norm, scale in zip(norms, self.scales, strict=True)]
         return torch.cat(shares).mean() if shares else torch.zeros(())
 
@@ -69,6 +70,11 @@ class NuclearNorm:
                     at = starts[counts == count, None] + torch.arange(count, device=starts.device)
                     out.append(_cross_gramian(log_pole[at], weight[at]))
         return out
+
+
+def _norms(S: Tensor, X: Tensor) -> Tensor:
+    """(channels,) ``tr(S X)``."""
+    return torch.einsum("hij,hji->h", S, X).real
 
 
 def _cross_gramian(log_pole: Tensor, weight: Tensor) -> Tensor:

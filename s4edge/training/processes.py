@@ -34,7 +34,7 @@ class Processes:
         if self.world == 1:
             return module
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+        return DistributedDataParallel(module, device_ids=ids)
 
     def total(self, values: Tensor) -> Tensor:
         """Summed over processes."""

@@ -1,4 +1,4 @@
-"""The generator of ListOps against expressions worked out by hand, and against Python's own eval."""
+"""The generator of ListOps against expressions worked out by hand, and Python's own eval."""
 
 from __future__ import annotations
 

@@ -1,0 +1,87 @@
+"""What the demos of the examples share: commands that are run and shown, and their one table."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import rich.box
+from rich.console import Console
+from rich.table import Table
+
+
+class Shell:
+    """Runs s4edge commands in one folder, shows them, and gives their JSON answers."""
+
+    def __init__(self, folder: Path, console: Console) -> None:
+        self.folder, self.console = folder, console
+
+    def run(self, *command: str) -> dict[str, Any]:
+        """Run ``s4edge COMMAND --json``; ends the demo if it fails."""
+        self.console.print(
+            f"$ s4edge {shlex.join(command)}", markup=False, highlight=False, soft_wrap=True
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", "from s4edge.cli.main import main; main()", *command, "--json"],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        if done.returncode:
+            sys.exit(done.returncode)
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+
+def measured(shell: Shell, label: str, model: str, data: str) -> dict[str, Any]:
+    """A row of the table: a model's accuracy, its graph, and the graph's accuracy."""
+    graph = str(Path(model).with_suffix(".onnx"))
+    states = shell.run("inspect", model)["real_states"]
+    accuracy = shell.run("eval", model, "--data", data)["value"]
+    exported = shell.run("export", model, "--onnx", "-o", graph)
+    streamed = shell.run("eval", graph, "--data", data)["value"]
+    found = {"accuracy": accuracy, "streamed": streamed, "graph": graph, **exported}
+    return {"label": label, "real_states": states, **found}
+
+
+def table(title: str, tested: str, rows: list[dict[str, Any]], bench: dict[str, Any]) -> Table:
+    """One row per model.
+
+    Args:
+        title: of the table.
+        tested: what accuracy is on, and what else is to be said of the rows.
+        rows: from `measured`.
+        bench: the answer of ``s4edge bench`` on their graphs, in that order.
+    """
+    device = bench["device"]["cpu"]
+    out = Table(
+        title=title,
+        box=rich.box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        caption=f"{tested} µs per sample, streamed one by one, 1 thread, {device}, "
+        f"{bench['runtime']}; accuracy of the model and of its graph.\nkB per stream: what each "
+        "running stream keeps. Peak memory of a process that streams: "
+        f"{bench['results'][-1]['peak_rss_bytes'] / 1e6:.0f} MB, nearly all Python and "
+        "onnxruntime.",
+        caption_justify="left",
+    )
+    out.add_column("model", no_wrap=True)
+    for heading in ("real\nstates", "accuracy:\nmodel", "\ngraph", "graph\nkB", "kB per\nstream",
+                    "fastest\nµs", "median\nµs"):  # fmt: skip
+        out.add_column(heading, justify="right", no_wrap=True)
+    for row, timing in zip(rows, bench["results"], strict=True):
+        out.add_row(
+            row["label"],
+            f"{row['real_states']:,}",
+            f"{row['accuracy']:.1%}",
+            f"{row['streamed']:.1%}",
+            f"{timing['model_bytes'] / 1000:,.0f}",
+            f"{timing['state_bytes'] / 1000:,.1f}",
+            f"{timing['latency_us']['min']:.1f}",
+            f"{timing['us_per_sample']:.1f}",
+        )
+    return out

@@ -1,0 +1,79 @@
+"""Layers with time last in memory against torch's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from models_by_hand import random_model
+from torch import Tensor, nn
+
+from s4edge.model.time_last import glu, is_time_last, linear, linear_time_last, norm
+from s4edge.training.initial import initial_model
+
+
+def both_orders(features: int = 6) -> list[Tensor]:
+    x = torch.randn(3, 5, features, dtype=torch.float64)
+    return [x, x.mT.contiguous().mT]
+
+
+def layers() -> list[tuple[str, object, object]]:
+    dense = nn.Linear(6, 4).double()
+    layer = nn.LayerNorm(6).double()
+    nn.init.normal_(layer.weight)
+    nn.init.normal_(layer.bias)
+    return [
+        ("linear", lambda x: linear(dense, x), dense),
+        ("linear_time_last", lambda x: linear_time_last(dense, x), dense),
+        ("glu", glu, nn.functional.glu),
+        ("norm", lambda x: norm(layer, x), layer),
+    ]
+
+
+@pytest.mark.parametrize(("name", "ours", "torchs"), layers(), ids=lambda each: str(each)[:16])
+def test_against_torch(name: str, ours, torchs) -> None:  # type: ignore[no-untyped-def]
+    for x in both_orders():
+        y = ours(x)
+        torch.testing.assert_close(y, torchs(x), rtol=0, atol=1e-12)
+        assert is_time_last(y) == (is_time_last(x) or name == "linear_time_last")
+        assert torch.autograd.gradcheck(ours, (x.clone().requires_grad_(),))
+
+
+def test_gradients_of_the_norms_weights() -> None:
+    x = both_orders()[1]
+    found, expected = nn.LayerNorm(6).double(), nn.LayerNorm(6).double()
+    (norm(found, x) ** 3).sum().backward()
+    (expected(x) ** 3).sum().backward()
+    torch.testing.assert_close(found.weight.grad, expected.weight.grad)
+    torch.testing.assert_close(found.bias.grad, expected.bias.grad)
+
+
+@pytest.mark.parametrize("encoder", ["linear", "embedding"])
+def test_a_fast_model_is_the_same_model(encoder) -> None:  # type: ignore[no-untyped-def]
+    model = initial_model(5, 3, d_model=6, layers=2, state=4, seed=0, encoder=encoder)
+    x = torch.randint(5, (4, 20)) if encoder == "embedding" else torch.randn(4, 20, 5)
+    before, expected = gradients(model, x)
+    model.set_fast(True)
+    after, found = gradients(model, x)
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
+    model.set_fast(False)
+    assert torch.equal(gradients(model, x)[0], before)
+
+
+def gradients(model: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    y = model(x)
+    wanted = [p for p in model.parameters() if p.numel()]
+    grads = torch.autograd.grad(y.square().sum(), wanted, allow_unused=True)
+    return y.detach(), [each for each in grads if each is not None]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last", "none"])
+def test_ragged_channels_pre_norm_and_other_activations(pooling: str) -> None:
+    model = random_model(1, pooling=pooling)
+    x = torch.randn(3, 40, 2)
+    before, expected = gradients(model, x)
+    after, found = gradients(model.set_fast(True), x)
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))

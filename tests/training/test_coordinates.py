@@ -1,0 +1,95 @@
+"""What is trained in place of poles and weights, and the models that training starts from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from models_by_hand import random_model
+
+from s4edge.errors import S4EdgeError
+from s4edge.training.initial import initial_model, poles
+from s4edge.training.trainable import Trainable
+
+
+def disturbed(trainable: Trainable, size: float, seed: int = 0) -> Trainable:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for each in trainable.coordinates.parameters():
+            each += size * torch.randn(each.shape, generator=generator, dtype=each.dtype)
+    return trainable
+
+
+def test_the_start_is_the_model_to_the_bit() -> None:
+    model = random_model()
+    written = Trainable(model, 30).written()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(written.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("size", [0.1, 3.0, 30.0])
+def test_poles_stay_inside_the_unit_circle(size: float) -> None:
+    model = disturbed(Trainable(random_model(), 30), size).written()
+    for block in model.blocks:
+        assert (np.abs(block.systems.modes().pole) < 1).all()
+
+
+def test_what_is_trained_is_what_is_written() -> None:
+    trainable = disturbed(Trainable(random_model(), 30), 0.1)
+    x = torch.randn(3, 30, 2)
+    found, left = trainable(x)
+    written = trainable.written()
+    torch.testing.assert_close(found, written(x), rtol=1e-3, atol=1e-4)
+    assert [each.shape for each in left] == [(3, 30, 6)] * 2
+
+
+def test_a_step_scales_poles_and_weights_together() -> None:
+    model = random_model()
+    trainable = Trainable(model, 30)
+    change = torch.linspace(-0.5, 0.2, 6)
+    with torch.no_grad():
+        trainable.coordinates[0].step += change
+    before, after = (m.blocks[0].systems.modes() for m in (model, trainable.written()))
+    factor = np.exp(change.numpy())[before.channel]
+    # A real pole keeps its sign; only its decay scales.
+    pair = ~before.is_real
+    np.testing.assert_allclose(
+        after.log_pole[pair], (before.log_pole * factor)[pair], rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(after.weight, before.weight * factor, rtol=1e-5, atol=1e-6)
+
+
+def test_only_what_is_trained_has_gradients() -> None:
+    trainable = Trainable(random_model(), 30)
+    trainable(torch.randn(2, 30, 2))[0].sum().backward()
+    for name, parameter in trainable.named_parameters():
+        if parameter.numel():
+            assert (parameter.grad is not None) == parameter.requires_grad, name
+
+
+def test_legs_against_the_dense_matrix() -> None:
+    size = 16
+    n = np.arange(size)
+    root = np.sqrt(2 * n + 1)
+    A = -np.where(n[:, None] > n, np.outer(root, root), np.diag(n + 1.0))
+    P = np.sqrt(n + 0.5)
+    expected = np.linalg.eigvals(A + np.outer(P, P))
+    expected = np.sort_complex(1j * expected[expected.imag > 0].imag - 0.5)
+    found = poles("legs", size // 2)
+    np.testing.assert_allclose(np.sort(found.imag), np.sort(expected.imag), rtol=1e-9)
+    np.testing.assert_allclose(expected.real, found.real, atol=1e-9)
+
+
+def test_an_initial_kernel_by_its_formula() -> None:
+    model = initial_model(1, 2, d_model=3, layers=1, state=8, seed=0, start="lin")
+    systems = model.blocks[0].systems
+    modes = systems.modes()
+    log_pole, weight = (each.reshape(3, 4) for each in (modes.log_pole, modes.weight))
+    dt = -2 * log_pole[:, 0].real
+    np.testing.assert_allclose(log_pole[:, 2], dt * (-0.5 + 2j * np.pi), rtol=1e-5)
+    assert ((dt > 1e-3) & (dt < 1e-1)).all()
+    k = np.arange(20)
+    expected = (weight[..., None] * np.exp(log_pole[..., None] * k)).sum(1).real
+    np.testing.assert_allclose(systems.kernel(20).detach(), expected, atol=1e-6)
+    with pytest.raises(S4EdgeError, match="even state size"):
+        initial_model(1, 2, d_model=3, layers=1, state=5, seed=0)

@@ -1,0 +1,217 @@
+"""Training on tasks small enough to be learned in seconds, and runs that are interrupted."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from s4edge.api import calibration_of, evaluate
+from s4edge.errors import S4EdgeError
+from s4edge.model.sequence_model import SequenceModel
+from s4edge.reduction.compress import compress_model
+from s4edge.training.data import Data
+from s4edge.training.finetune import Watch, finetune_model
+from s4edge.training.initial import initial_model
+from s4edge.training.settings import Settings
+
+SETTINGS = Settings(epochs=9, batch=16, rate=1e-2, pole_rate=1e-2, validation=0.2)
+
+
+def tones(count: int = 240, seed: int = 0) -> Data:
+    """Which of three frequencies is in the noise?"""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(3, size=count)
+    t = np.arange(40)
+    x = np.cos((0.3 + 0.5 * y[:, None]) * t + rng.uniform(0, 6, (count, 1)))
+    x = x + 0.5 * rng.normal(size=x.shape)
+    return Data(x[:, :, None].astype(np.float32), y, None, "tones")
+
+
+def start(outputs: int = 3, **options: Any) -> SequenceModel:
+    return initial_model(
+        1, outputs, d_model=8, layers=2, state=8, seed=0, step_size=(0.05, 1), **options
+    )
+
+
+@pytest.fixture(scope="module")
+def trained() -> SequenceModel:
+    return finetune_model(start(), tones(), SETTINGS)
+
+
+def test_learns_classes(trained: SequenceModel) -> None:
+    test = tones(seed=1)
+    assert evaluate(start(), test).value < 0.6
+    assert evaluate(trained, test).value > 0.9
+    assert trained.provenance.history[-1]["did"] == "finetune"
+
+
+def test_learns_targets() -> None:
+    data = tones()
+    y = data.x.std(axis=1)
+    data = dataclasses.replace(data, y=y)
+    lines: list[dict[str, Any]] = []
+    finetune_model(start(1), data, SETTINGS, watch=Watch(epoch=lines.append))
+    assert lines[-1]["validation_loss"] < 0.3 * lines[0]["validation_loss"]
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_learns_the_next_sample(tokens: bool) -> None:
+    if tokens:
+        x = (np.arange(30)[None] + np.arange(60)[:, None]) % 5
+        model = initial_model(
+            5, 5, d_model=8, layers=1, state=4, seed=0, encoder="embedding", pooling="none"
+        )
+    else:
+        x = np.cos(0.3 * np.arange(30)[None] + np.arange(60)[:, None])[:, :, None]
+        x = x.astype(np.float32)
+        model = start(1, pooling="none")
+    lines: list[dict[str, Any]] = []
+    settings = dataclasses.replace(SETTINGS, task="next")
+    data = Data(x, None, None, "waves")
+    finetune_model(model, data, settings, watch=Watch(epoch=lines.append))
+    assert lines[-1]["validation_loss"] < 0.5 * lines[0]["validation_loss"]
+
+
+def test_a_teacher_takes_the_place_of_labels(trained: SequenceModel) -> None:
+    data = dataclasses.replace(tones(), y=None)
+    small = compress_model(trained, 2)
+    settings = dataclasses.replace(SETTINGS, distill=1.0, match_layers=0.5)
+    x = torch.from_numpy(tones(seed=1).x)
+
+    def distance(model: SequenceModel) -> float:
+        with torch.no_grad():
+            return float((model(x) - trained(x)).square().mean())
+
+    after = finetune_model(small, data, settings, teacher=trained)
+    assert distance(after) < 0.5 * distance(small)
+
+
+def test_reduction_on_the_way(trained: SequenceModel) -> None:
+    data = tones()
+
+    def reduce(model: SequenceModel, state: int) -> SequenceModel:
+        return compress_model(model, state, calibration=calibration_of(model, data))
+
+    lines: list[dict[str, Any]] = []
+    settings = dataclasses.replace(SETTINGS, schedule=(4, 2))
+    watch = Watch(epoch=lines.append)
+    small = finetune_model(trained, data, settings, reduce=reduce, watch=watch)
+    assert [line.get("real_states") for line in lines[1:]] == [128] * 3 + [64] * 3 + [32] * 3
+    assert small.config.real_states == 32
+    assert [entry["did"] for entry in small.provenance.history].count("compress") == 2
+    assert evaluate(small, tones(seed=1)).value > 0.9
+
+
+def test_the_best_epoch_is_kept() -> None:
+    lines: list[dict[str, Any]] = []
+    settings = dataclasses.replace(SETTINGS, rate=0.3, epochs=5)
+    data = tones()
+    model = finetune_model(
+        start(), data, settings, validation=tones(seed=1), watch=Watch(epoch=lines.append)
+    )
+    best = max(line["accuracy"] for line in lines)
+    assert evaluate(model, tones(seed=1)).value == pytest.approx(best)
+    assert lines[model.provenance.history[-1]["best_epoch"]]["accuracy"] == best
+
+
+def test_it_ends_when_nothing_gets_better(trained: SequenceModel) -> None:
+    settings = dataclasses.replace(SETTINGS, rate=0.0, pole_rate=0.0, step_rate=0.0, patience=2)
+    model = finetune_model(trained, tones(), settings)
+    assert model.provenance.history[-1]["epochs"] == 2
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor)
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"dropout": 0.2}, {"hankel": 0.01}, {"schedule": (4,)}, {"patience": 5, "validation": 0}],
+    ids=str,
+)
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_an_interrupted_run_goes_on_to_the_same_bits(
+    tmp_path: Path, changes: dict[str, Any], after: int
+) -> None:
+    data, settings = tones(48), dataclasses.replace(SETTINGS, epochs=4, **changes)
+
+    def run(name: str, stop: int | None = None, resume: bool = False) -> SequenceModel:
+        def epoch(line: dict[str, Any]) -> None:
+            if stop is not None and line["epoch"] > stop:
+                raise StoppedError
+
+        watch = Watch(
+            epoch=epoch, state=tmp_path / f"{name}.run", log=tmp_path / name, resume=resume
+        )
+        return finetune_model(start(), data, settings, reduce=compress_model, watch=watch)
+
+    whole = run("whole")
+    with pytest.raises(StoppedError):
+        run("cut", stop=after)
+    resumed = run("cut", resume=True)
+    assert resumed.config == whole.config
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], tensor), name
+    logs = [
+        [
+            {k: v for k, v in json.loads(line).items() if k != "seconds"}
+            for line in text.splitlines()
+        ]
+        for text in ((tmp_path / name).read_text() for name in ("whole", "cut"))
+    ]
+    assert logs[0] == logs[1]
+    assert [line["epoch"] for line in logs[0]] == list(range(5))
+
+
+def test_what_cannot_be_resumed(tmp_path: Path) -> None:
+    data, state = tones(32), tmp_path / "state"
+    watch = Watch(state=state, resume=True)
+    with pytest.raises(S4EdgeError, match="nothing to resume"):
+        finetune_model(start(), data, SETTINGS, watch=watch)
+    once = dataclasses.replace(SETTINGS, epochs=1)
+    finetune_model(start(), data, once, watch=Watch(state=state))
+    with pytest.raises(S4EdgeError, match="batch differ"):
+        finetune_model(start(), data, dataclasses.replace(once, batch=8), watch=watch)
+    with pytest.raises(S4EdgeError, match="data differ"):
+        finetune_model(start(), tones(33), once, watch=watch)
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(S4EdgeError, match="no readable run"):
+        finetune_model(start(), data, once, watch=watch)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"epochs": 0}, "epochs must be from 1"),
+        ({"dropout": 1.0}, "dropout must be from 0 to 0.95"),
+        ({"schedule": (2, 4)}, "must fall"),
+        ({"schedule": (4, 2), "epochs": 2}, "2 reductions need more than 2 epochs"),
+        ({"distill": 0.5}, "needs a teacher"),
+        ({"task": "next"}, "pooling mean"),
+        ({"rate": 10.0, "clip": 0.0}, "diverged in epoch"),
+    ],
+)
+def test_refused(changes: dict[str, Any], says: str) -> None:
+    data = tones(32)
+    if "diverged" in says:
+        data = dataclasses.replace(data, x=data.x * 1e38)
+    with pytest.raises(S4EdgeError, match=says) as caught:
+        finetune_model(start(), data, dataclasses.replace(SETTINGS, **changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_teacher_of_another_kind(trained: SequenceModel) -> None:
+    settings = dataclasses.replace(SETTINGS, distill=1.0)
+    with pytest.raises(S4EdgeError, match="the teacher's d_output is 2, the model's 3"):
+        finetune_model(trained, tones(32), settings, teacher=start(2))
+    no_labels = dataclasses.replace(tones(32), y=None)
+    with pytest.raises(S4EdgeError, match="give labels, a teacher"):
+        finetune_model(trained, no_labels, SETTINGS)
