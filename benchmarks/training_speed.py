@@ -32,7 +32,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from s4edge.runtime.memory import peak_rss_bytes
 from s4edge.training.allocator import keep_freed_memory
+from s4edge.training.batches import Batch
 from s4edge.training.initial import initial_model
+from s4edge.training.objective import Objective
 from s4edge.training.optimizer import make_optimizer
 from s4edge.training.settings import Settings
 from s4edge.training.trainable import Trainable
@@ -95,12 +97,15 @@ def our_step(length: int, state: int) -> Step:
     """One training step as `s4edge.training.finetune` takes it."""
     start = initial_model(1, 10, d_model=D_MODEL, layers=LAYERS, state=state, seed=0)
     model = Trainable(start, length)
-    optimizer = make_optimizer(model, Settings(epochs=1))
+    settings = Settings(epochs=1)
+    optimizer = make_optimizer(model, settings)
     x, y = batch(length)
+    whole = Batch(x, y, None, None, slice(0, BATCH), BATCH, BATCH * length)
+    objective = Objective("classification", settings)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(model(x)[0], y).backward()
+        model(whole, objective.loss).backward()
         optimizer.step()
 
     return step

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 
-@dataclass
 class Dropout:
     """Zeroes features at all times together, and scales the others up.
 
-    A mask is drawn for the whole batch from one generator on the CPU and cut down to the rows at
-    hand: several processes that share a batch draw what one would have drawn.
+    Masks are drawn for the whole batch from one generator on the CPU and cut down to the rows at
+    hand: processes and parts that share a batch see what one pass over all of it would have drawn.
 
-    Attributes:
+    Args:
         rate: probability that a feature is zeroed.
         generator: of random numbers.
-        rows: of the batch that are here.
-        batch: sequences of the batch in all processes.
+        batch: sequences of the whole batch.
     """
 
-    rate: float
-    generator: torch.Generator
-    rows: slice
-    batch: int
+    def __init__(self, rate: float, generator: torch.Generator, batch: int) -> None:
+        self.rate, self.generator, self.batch = rate, generator, batch
+        self.masks: list[Tensor] = []
+        self.begin(slice(None))
+
+    def begin(self, rows: slice) -> None:
+        """Start a pass of some of the batch's rows through the model."""
+        self.rows, self.at = rows, 0
 
     def __call__(self, x: Tensor) -> Tensor:
         """``x`` (rows, length, features), in the order of its memory."""
-        shape = (self.batch, 1, x.shape[-1])
-        kept = torch.rand(shape, generator=self.generator)[self.rows] >= self.rate
-        return x * (kept / (1 - self.rate)).to(x.device, x.dtype)
+        if self.at == len(self.masks):
+            shape = (self.batch, 1, x.shape[-1])
+            kept = torch.rand(shape, generator=self.generator) >= self.rate
+            self.masks.append(kept / (1 - self.rate))
+        mask = self.masks[self.at][self.rows]
+        self.at += 1
+        return x * mask.to(x.device, x.dtype)

@@ -43,6 +43,10 @@ def _channel_of(counts: tuple[int, ...]) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
 
 
+Held = dict[int, tuple[Tensor, Tensor | None]]
+"""By length: a response, and its spectrum where no gradient is wanted."""
+
+
 class Coefficients(NamedTuple):
     """``a - 1`` of each pole: real and imaginary part of pairs, (P,) each; of real poles, (R,)."""
 
@@ -76,7 +80,7 @@ class DiagonalSystems(nn.Module):
         self.config = config
         self.length = config.kernel_length if length is None else length
         self.transform = torch.float64
-        self._frozen: dict[int, tuple[Tensor, Tensor]] | None = None
+        self._held: Held | None = None
         self._groups: Groups | None = None
         pairs, reals, growing = sum(config.pairs), sum(config.reals), sum(config.growing)
         self.pair_log_decay = nn.Parameter(torch.zeros(pairs))
@@ -237,24 +241,30 @@ class DiagonalSystems(nn.Module):
         show it. The answer lies in memory with time last (see `s4edge.model.time_last`).
         """
         v = self.read(u).mT.to(self.transform)
-        return causal_convolution(v, *self._response(u.shape[1])).mT.to(u.dtype)
+        length = u.shape[1]
+        if self._held is None:
+            response, spectrum = self.response(length), None
+        else:
+            if length not in self._held:
+                response = self.response(length)
+                self._held[length] = response, kernel_spectrum(response, length)
+            response, spectrum = self._held[length]
+        return causal_convolution(v, response, spectrum).mT.to(u.dtype)
 
-    def _response(self, length: int) -> tuple[Tensor, Tensor | None]:
-        """The kernel with ``D`` in it, and its spectrum if neither changes any more."""
-        frozen = self._frozen
-        if frozen is not None and length in frozen:
-            return frozen[length]
+    def response(self, length: int) -> Tensor:
+        """(H, length or less) the kernel with ``D`` in it, in the transform's precision."""
         kernel = self.kernel(min(length, self.config.kernel_length or length))
         at_once = kernel[:, 0] + self.D.double()
-        kernel = torch.cat([at_once[:, None], kernel[:, 1:]], dim=1).to(self.transform)
-        if frozen is None:
-            return kernel, None
-        return frozen.setdefault(length, (kernel, kernel_spectrum(kernel, length)))
+        return torch.cat([at_once[:, None], kernel[:, 1:]], dim=1).to(self.transform)
+
+    def hold_(self, responses: Held | None) -> None:
+        """Use these, by length, instead of computing them; None: compute them again."""
+        self._held = responses
 
     def freeze_(self, transform: torch.dtype) -> DiagonalSystems:
         """Parameters change no more: keep kernels and their spectra, and take a precision."""
         self.requires_grad_(False)
-        self.transform, self._frozen = transform, {}
+        self.transform, self._held = transform, {}
         return self
 
     def read(self, u: Tensor) -> Tensor:

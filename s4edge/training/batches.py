@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -41,6 +41,20 @@ class Batch:
     sequences: int
     steps: int
     empty: bool = False
+
+    def parts(self, size: int) -> Iterator[Batch]:
+        """Of at most so many rows each."""
+        for start in range(0, len(self.x), size):
+            some = slice(start, start + size)
+            first = self.rows.start + start
+            yield replace(
+                self,
+                x=self.x[some],
+                rows=slice(first, min(first + size, self.rows.stop)),
+                y=None if self.y is None else self.y[some],
+                lengths=None if self.lengths is None else self.lengths[some],
+                aim=None if self.aim is None else self.aim[some],
+            )
 
 
 @dataclass(frozen=True)

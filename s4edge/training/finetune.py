@@ -190,7 +190,7 @@ class _Run:
     def _take_up(self, state: RunState) -> None:
         if state.config != json.loads(json.dumps(self.original.config.to_json())):
             model = SequenceModel(ModelConfig.from_json(state.config), self.original.provenance)
-            prefix = "traced.model."
+            prefix = "model."
             tensors = {
                 name.removeprefix(prefix): tensor
                 for name, tensor in state.tensors.items()
@@ -243,10 +243,8 @@ class _Run:
             done = (self.epoch * count + index) / (settings.epochs * count)
             set_rate(self.optimizer, done + 1 / (settings.epochs * count), settings.warmup)
             if settings.dropout:
-                self.trainable.set_dropout(
-                    Dropout(settings.dropout, generator, batch.rows, batch.sequences)
-                )
-            share, _ = self._loss(batch)
+                self.trainable.set_dropout(Dropout(settings.dropout, generator, batch.sequences))
+            share = self._loss(batch)
             loss = share * processes.world  # which the average over processes takes back
             if self.penalty is not None:
                 loss = loss + settings.hankel * self.penalty()
@@ -275,18 +273,27 @@ class _Run:
         )
         self._keep()
 
-    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """This process's share of a batch's loss, and the outputs."""
+    def _loss(self, batch: Batch, seen: list[Tensor] | None = None) -> Tensor:
+        """This process's share of a batch's loss.
+
+        Args:
+            batch: of it.
+            seen: takes the outputs, part by part.
+        """
+
+        def of_part(part: Batch, output: Tensor, left: list[Tensor]) -> Tensor:
+            aims = None
+            if self.teacher is not None and self.settings.match_layers:
+                with torch.no_grad():
+                    aims = self.teacher.trace(part.x, part.lengths)[1]
+            if seen is not None:
+                seen.append(output)
+            return self.objective.loss(part, output, left, aims)
+
         device = self.processes.device
-        batch = _moved(batch, device)
-        aims = None
-        if self.settings.match_layers:
-            assert self.teacher is not None
-            with torch.no_grad():
-                aims = self.teacher.trace(batch.x, batch.lengths)[1]
         with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.bfloat16):
-            output, left = self.module(batch.x, batch.lengths)
-        return self.objective.loss(batch, output, left, aims), output
+            loss: Tensor = self.module(_moved(batch, device), of_part)
+        return loss
 
     @torch.no_grad()
     def _judge(self, line: dict[str, Any]) -> None:
@@ -316,11 +323,12 @@ class _Run:
         self.trainable.eval()
         summed = torch.zeros(3, dtype=torch.float64)
         for batch in sequences.in_order(self.settings.batch, self.processes):
-            loss, output = self._loss(batch)
+            seen: list[Tensor] = []
+            loss = self._loss(batch, seen)
             right = count = 0.0
             if self.task == "classification" and not batch.empty:
                 assert batch.y is not None
-                found = output.argmax(dim=-1).cpu() == batch.y
+                found = torch.cat(seen).argmax(dim=-1).cpu() == batch.y
                 if batch.lengths is not None and found.ndim == 2:
                     found = found[torch.arange(found.shape[1]) < batch.lengths[:, None]]
                 right, count = float(found.sum()), float(found.numel())

@@ -57,13 +57,13 @@ class NuclearNorm:
     def _cross_gramians(self) -> list[Tensor]:
         """Per layer and number of pairs, (channels, 2 pairs, 2 pairs)."""
         out = []
-        values = self.trainable.values()
-        for name, each in zip(self.trainable.names, self.trainable.coordinates, strict=True):
-            decay = values[f"{name}.pair_log_decay"].double().exp()
-            log_pole = torch.complex(-decay, values[f"{name}.pair_angle"].double())
-            weight = values[f"{name}.pair_weight"].double()
+        for each in self.trainable.moved:
+            values = each.coordinates()
+            decay = values["pair_log_decay"].double().exp()
+            log_pole = torch.complex(-decay, values["pair_angle"].double())
+            weight = values["pair_weight"].double()
             weight = torch.complex(weight[:, 0], weight[:, 1]) / 2
-            counts = torch.bincount(each.get_buffer("pair_channel"))
+            counts = torch.bincount(each.systems.pair_channel)
             starts = counts.cumsum(0) - counts
             for count in counts.unique().tolist():
                 if count:

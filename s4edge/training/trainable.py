@@ -1,8 +1,18 @@
-"""A model as it is trained: its dense layers as they are, its systems by their coordinates."""
+"""A model as it is trained: its dense layers as they are, its systems by their coordinates.
+
+A batch goes through in parts that the processor's caches hold, and whose memory is used again for
+the next part; kernels are formed once for all parts, and their gradients taken back through poles
+and weights once. So peak memory does not grow with the batch, and steps of long sequences are
+several times as fast.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,16 +21,32 @@ from torch.func import functional_call
 from s4edge.model.dropout import Dropout
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
+from s4edge.training.batches import Batch
 from s4edge.training.coordinates import Coordinates
 
+# Numbers of one activation of a part: 2 MB.
+_PART = 1 << 19
 
-class _Traced(nn.Module):
-    def __init__(self, model: SequenceModel) -> None:
+Loss = Callable[[Batch, Tensor, list[Tensor]], Tensor]
+
+
+class _Response(nn.Module):
+    def __init__(self, systems: DiagonalSystems) -> None:
         super().__init__()
-        self.model = model
+        self.systems = systems
 
-    def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        return self.model.trace(x, lengths)
+    def forward(self, length: int) -> Tensor:
+        return self.systems.response(length)
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """Systems and what moves them. Attributes: ``name`` in the model, index of the ``block``."""
+
+    name: str
+    block: int
+    systems: DiagonalSystems
+    coordinates: Coordinates
 
 
 class Trainable(nn.Module):
@@ -33,32 +59,116 @@ class Trainable(nn.Module):
 
     def __init__(self, model: SequenceModel, length: int) -> None:
         super().__init__()
-        copied = copy.deepcopy(model).requires_grad_(True).train()
-        self.traced = _Traced(copied.set_fast(True))
-        self.names: list[str] = []
+        self.model = copy.deepcopy(model).requires_grad_(True).train().set_fast(True)
         self.coordinates = nn.ModuleList()
-        for name, module in self.traced.named_modules():
-            if isinstance(module, DiagonalSystems):
-                module.requires_grad_(False)
-                self.names.append(name)
-                self.coordinates.append(Coordinates(module, length))
+        self.moved: list[_Moved] = []
+        for index, block in enumerate(self.model.blocks):
+            for name, systems in (
+                ("systems", block.systems),
+                ("backward_systems", block.backward_systems),
+            ):
+                if systems is not None:
+                    systems.requires_grad_(False)
+                    coordinates = Coordinates(systems, length)
+                    self.coordinates.append(coordinates)
+                    self.moved.append(_Moved(f"blocks.{index}.{name}", index, systems, coordinates))
 
-    @property
-    def model(self) -> SequenceModel:
-        """The copy; its systems are those of the start until `written` is asked for."""
-        return self.traced.model
+    # The loss of a batch
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-        """The output and what leaves each block; see `SequenceModel.trace`."""
-        out: tuple[Tensor, list[Tensor]] = functional_call(self.traced, self.values(), (x, lengths))
-        return out
+    def forward(self, batch: Batch, loss: Loss) -> Tensor:
+        """The loss of a batch, part by part; its gradients are known before `backward` is called.
+
+        Args:
+            batch: in one process.
+            loss: of a part, from the output and what leaves each block (`SequenceModel.trace`);
+                those of all parts add up.
+        """
+        if not torch.is_grad_enabled():
+            with self._held(batch.x, leaves=None):
+                return torch.stack([self._loss(part, loss) for part in self._parts(batch)]).sum()
+        parameters = [each for each in self.parameters() if each.requires_grad and each.numel()]
+        value, gradients = self._accumulated(batch, loss, parameters)
+        known: Tensor = _Known.apply(value, gradients, *parameters)
+        return known
+
+    def _parts(self, batch: Batch) -> Iterator[Batch]:
+        floats = batch.x.shape[2 if self.model.config.channels_first else 1]
+        return batch.parts(max(1, _PART // (floats * self.model.config.d_model)))
+
+    def _loss(self, part: Batch, loss: Loss) -> Tensor:
+        dropout = self.model.blocks[0].dropout
+        if dropout is not None:
+            dropout.begin(part.rows)
+        return loss(part, *self.model.trace(part.x, part.lengths))
+
+    def _accumulated(
+        self, batch: Batch, loss: Loss, parameters: list[nn.Parameter]
+    ) -> tuple[Tensor, list[Tensor]]:
+        of_coordinates = {id(each) for each in self.coordinates.parameters()}
+        moving = [each for each in parameters if id(each) in of_coordinates]
+        plain = [each for each in parameters if id(each) not in of_coordinates]
+        leaves: list[Tensor] = []
+        value: Tensor | float = 0.0
+        with self._held(batch.x, leaves) as responses:
+            wanted = [*plain, *leaves]
+            sums = [torch.zeros_like(each) for each in wanted]
+            for part in self._parts(batch):
+                share = self._loss(part, loss)
+                found = torch.autograd.grad(share, wanted, allow_unused=True)
+                for total, gradient in zip(sums, found, strict=True):
+                    if gradient is not None:
+                        total += gradient
+                value = value + share.detach()
+        through = torch.autograd.grad(responses, moving, sums[len(plain) :], allow_unused=True)
+        known = {id(each): gradient for each, gradient in zip(plain, sums, strict=False)}
+        known |= {
+            id(each): torch.zeros_like(each) if gradient is None else gradient
+            for each, gradient in zip(moving, through, strict=True)
+        }
+        assert isinstance(value, Tensor)
+        return value, [known[id(each)] for each in parameters]
+
+    @contextlib.contextmanager
+    def _held(self, x: Tensor, leaves: list[Tensor] | None) -> Iterator[list[Tensor]]:
+        """Responses formed once for all parts, and cut from their graph into ``leaves`` if given.
+
+        Yields:
+            The responses, with their graph.
+        """
+        length = x.shape[2 if self.model.config.channels_first else 1]
+        lengths = [length]
+        for block in self.model.config.blocks:
+            lengths.append(lengths[-1] // block.stride)
+        responses = []
+        for each in self.moved:
+            values = {f"systems.{name}": value for name, value in each.coordinates().items()}
+            here = lengths[each.block]
+            response: Tensor = functional_call(_Response(each.systems), values, (here,))
+            responses.append(response)
+        for each, response in zip(self.moved, responses, strict=True):
+            if leaves is not None:
+                response = response.detach().requires_grad_()
+                leaves.append(response)
+            each.systems.hold_({lengths[each.block]: (response, None)})
+        try:
+            yield responses
+        finally:
+            for each in self.moved:
+                each.systems.hold_(None)
+
+    # What it is
+
+    def trace(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Sequences at once, as `SequenceModel.trace`."""
+        with self._held(x, leaves=None):
+            return self.model.trace(x, lengths)
 
     def values(self) -> dict[str, Tensor]:
-        """Parameters of all systems as they are now, by name."""
+        """Parameters of all systems as they are now, by their name in the model."""
         return {
-            f"{name}.{key}": value
-            for name, each in zip(self.names, self.coordinates, strict=True)
-            for key, value in each().items()
+            f"{each.name}.{key}": value
+            for each in self.moved
+            for key, value in each.coordinates().items()
         }
 
     def set_dropout(self, dropout: Dropout | None) -> None:
@@ -70,10 +180,21 @@ class Trainable(nn.Module):
     def written(self) -> SequenceModel:
         """A copy of the model as it is now, on the CPU."""
         model = SequenceModel(self.model.config, copy.deepcopy(self.model.provenance))
-        tensors = {**self.model.state_dict()}
-        for name, value in self.values().items():
-            tensors[name.removeprefix("model.")] = value
+        tensors = {**self.model.state_dict(), **self.values()}
         model.load_state_dict(
             {name: value.cpu().clone() for name, value in tensors.items()}, assign=True
         )
         return model.requires_grad_(True).eval()
+
+
+class _Known(torch.autograd.Function):
+    """A value whose gradients have been found already."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *_: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
+        return (None, None, *(gradients[0] * each for each in ctx.gradients))

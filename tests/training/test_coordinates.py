@@ -37,7 +37,7 @@ def test_poles_stay_inside_the_unit_circle(size: float) -> None:
 def test_what_is_trained_is_what_is_written() -> None:
     trainable = disturbed(Trainable(random_model(), 30), 0.1)
     x = torch.randn(3, 30, 2)
-    found, left = trainable(x)
+    found, left = trainable.trace(x)
     written = trainable.written()
     torch.testing.assert_close(found, written(x), rtol=1e-3, atol=1e-4)
     assert [each.shape for each in left] == [(3, 30, 6)] * 2
@@ -61,7 +61,7 @@ def test_a_step_scales_poles_and_weights_together() -> None:
 
 def test_only_what_is_trained_has_gradients() -> None:
     trainable = Trainable(random_model(), 30)
-    trainable(torch.randn(2, 30, 2))[0].sum().backward()
+    trainable.trace(torch.randn(2, 30, 2))[0].sum().backward()
     for name, parameter in trainable.named_parameters():
         if parameter.numel():
             assert (parameter.grad is not None) == parameter.requires_grad, name
