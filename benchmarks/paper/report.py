@@ -5,6 +5,7 @@ python benchmarks/paper/report.py [--results FOLDER]
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections import defaultdict
 from pathlib import Path
@@ -79,21 +80,20 @@ def table(found: Found) -> list[str]:
     return [f"Original (b, state {LARGE}): {cell(original)}", "", *lines]
 
 
-def against(found: Found, first: str, second: str, states: list[int], other: int = 0) -> str:
+def against(found: Found, first: str, second: str, sizes: list[tuple[int, int]]) -> str:
     """How often and by how much one arm beat another, seed by seed.
 
     Args:
         found: the runs.
         first: the arm that is claimed to be better.
         second: the other one.
-        states: sizes of both, or of the first where ``other`` is given.
-        other: the size of the second.
+        sizes: of the first and of the second, pair by pair.
     """
     differences = [
-        value - by_seed(found, second, other or state)[seed]
-        for state in states
-        for seed, value in by_seed(found, first, state).items()
-        if seed in by_seed(found, second, other or state)
+        value - by_seed(found, second, theirs)[seed]
+        for ours, theirs in sizes
+        for seed, value in by_seed(found, first, ours).items()
+        if seed in by_seed(found, second, theirs)
     ]
     if not differences:
         return "not measured"
@@ -109,17 +109,20 @@ def against(found: Found, first: str, second: str, states: list[int], other: int
 
 def claims(task: Task, found: Found) -> list[str]:
     """A line for each claim."""
-    sizes = [state for state in task.states if state <= 32]
+    sizes = list(task.states)
     smaller, larger = sizes[0], sizes[-1]
+    equal = [(state, state) for state in sizes]
     lines = [
-        "- The paper's claim at equal size (c beats a): " + against(found, "c", "a", sizes),
-        f"- The paper's claim with fewer parameters (c at state {smaller} beats a at {larger}): "
-        + against(found, "c", "a", [smaller], larger),
-        "- s4edge's start beats the paper's (e beats c): " + against(found, "e", "c", sizes),
+        "- The paper's claim at equal size (c beats a): " + against(found, "c", "a", equal),
+        "- The paper's claim with fewer parameters (c beats a of the next larger size): "
+        + against(found, "c", "a", list(itertools.pairwise(sizes))),
+        f"- The same at the ends (c at state {smaller} beats a at {larger}): "
+        + against(found, "c", "a", [(smaller, larger)]),
+        "- s4edge's start beats the paper's (e beats c): " + against(found, "e", "c", equal),
         f"- Untrained s4edge beats the trained start from scratch (d beats a), state {smaller}: "
-        + against(found, "d", "a", [smaller]),
+        + against(found, "d", "a", equal[:1]),
         "- Distillation without labels beats training on labels (f beats e): "
-        + against(found, "f", "e", [1, *sizes]),
+        + against(found, "f", "e", [(1, 1), *equal]),
     ]
     return lines + [
         f"- (e) at a {name} of the states against the original: {loss(found, state)}"
@@ -133,9 +136,11 @@ def loss(found: Found, state: int) -> str:
     original = by_seed(found, "b", LARGE)
     ours = by_seed(found, "e", state)
     differences = [value - original[seed] for seed, value in ours.items()]
-    word = "no loss" if statistics.mean(differences) >= 0 else "a loss"
+    mean = statistics.mean(differences)
+    error = statistics.stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
+    word = "no loss" if mean >= 0 else "a loss within the spread" if mean > -2 * error else "a loss"
     each = ", ".join(f"{d:+.1f}" for d in differences)
-    return f"{word}, {statistics.mean(differences):+.1f} points (by seed: {each})"
+    return f"**{word}**, {mean:+.1f} points (standard error {error:.1f}; by seed: {each})"
 
 
 def draw(name: str, found: Found, folder: Path) -> None:
@@ -178,6 +183,9 @@ def correlation(path: Path, folder: Path) -> list[str]:
             f"to {max(after):.1f} | {rank.statistic:.2f} ({rank.pvalue:.2g}) | "
             f"{line.statistic:.2f} ({line.pvalue:.2g}) |"
         )
+    ranks = {arm: scipy.stats.spearmanr(*zip(*pairs, strict=True)) for arm, pairs in points.items()}
+    held = all(rank.statistic > 0 and rank.pvalue < 0.05 for rank in ranks.values())
+    lines += ["", f"The paper's second observation **{'held' if held else 'did not hold'}**."]
     axes.set(xlabel="original's accuracy, %", ylabel="accuracy after training, %")
     axes.legend(fontsize=6)
     figure.savefig(folder / "correlation.png", dpi=110)

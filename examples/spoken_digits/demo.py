@@ -21,14 +21,14 @@ sys.path.insert(0, str(HERE.parent))
 
 from demo_table import Shell, measured, table  # noqa: E402
 
-STATES = ("8", "4", "2")
+STATES = ("8", "2")
 TRAIN, VALIDATION, TEST = (f"spoken-{part}.npz" for part in ("train", "validation", "test"))
 
 
 @click.command()
 @click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default="demo-out")
-@click.option("--epochs", default=3, show_default=True, help="Of distillation.")
+@click.option("--epochs", default=2, show_default=True, help="Of distillation.")
 def main(source: Path, folder: Path, epochs: int) -> None:
     """Run the demo in FOLDER."""
     console = Console()
