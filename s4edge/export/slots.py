@@ -66,21 +66,24 @@ def lay_out(layers: list[Modes]) -> Slots:
             first, last = np.searchsorted(modes.channel, [channel, channel + 1])
             rows.append(_of_channel(modes, delta, int(first), int(last)))
     counts = np.array([max(len(row), 1) for row in rows])
-    groups, members = [], []
+    groups: list[tuple[int, int]] = []
+    owners: list[Int] = []
+    values: list[Float] = []
     for width, least in _widths(counts):
         (these,) = np.nonzero((counts > least) & (counts <= width))
         groups.append((len(these), width))
-        members.append(these)
-    stand = np.concatenate(members)
-    values = np.zeros((4, 2, sum(n * width for n, width in groups)))
-    channel = np.concatenate(
-        [np.repeat(these, width) for these, (_, width) in zip(members, groups, strict=True)]
-    )
-    starts = np.cumsum([0] + [width for n, width in groups for _ in range(n)])
-    for start, owner in zip(starts, stand, strict=False):
-        for slot, states in enumerate(rows[owner]):
-            values[:, :, start + slot] = np.array(states).T
-    return Slots(channel, groups, np.argsort(stand, kind="stable"), *values)
+        owners.append(these)
+        filled = np.zeros((len(these), width, 2, 4))
+        for index, owner in enumerate(these):
+            states = np.array(rows[owner]).reshape(-1, 2, 4)
+            filled[index, : len(states)] = states
+        values.append(filled.reshape(-1, 2, 4))
+    standing = np.concatenate(owners)
+    spread = [
+        np.repeat(channels, width) for channels, (_, width) in zip(owners, groups, strict=True)
+    ]
+    numbers = np.concatenate(values).transpose(2, 1, 0)
+    return Slots(np.concatenate(spread), groups, np.argsort(standing, kind="stable"), *numbers)
 
 
 def _of_channel(modes: Modes, delta: Any, first: int, last: int) -> list[Any]:
