@@ -1,6 +1,6 @@
 """Train the flagship model: an S4D that hears a spoken digit in raw audio at 4 kHz.
 
-    python train.py SOURCE.npz [--epochs 40] [--out model.safetensors]
+    python train.py SOURCE.npz [--epochs 36] [--out model.safetensors]
 
 From a random start (S4D-LegS) by s4edge's own training. The training clips are changed at random
 every epoch: played up to 12 % faster or slower, shifted by up to 50 ms, made louder or quieter,
@@ -44,7 +44,7 @@ def changed(audio: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.
 
 @click.command()
 @click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--epochs", type=click.IntRange(min=1), default=40, show_default=True)
+@click.option("--epochs", type=click.IntRange(min=1), default=36, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on from the run that was interrupted.")
 @click.option(
