@@ -51,6 +51,12 @@ def test_learns_classes(trained: SequenceModel) -> None:
     assert trained.provenance.history[-1]["did"] == "finetune"
 
 
+def test_learns_in_bfloat16() -> None:
+    model = finetune_model(start(), tones(), dataclasses.replace(SETTINGS, bfloat16=True))
+    assert model.encoder.get_parameter("weight").dtype == torch.float32
+    assert evaluate(model, tones(seed=1)).value > 0.9
+
+
 def test_learns_targets() -> None:
     data = tones()
     y = data.x.std(axis=1)
@@ -126,6 +132,16 @@ def test_it_ends_when_nothing_gets_better(trained: SequenceModel) -> None:
     assert model.provenance.history[-1]["epochs"] == 2
     for name, tensor in trained.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor)
+
+
+def test_in_parts_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, settings = tones(48), dataclasses.replace(SETTINGS, epochs=2, dropout=0.2)
+    lines: list[list[dict[str, Any]]] = [[], []]
+    for size, log in zip((1 << 30, 5 * 40 * 8), lines, strict=True):
+        monkeypatch.setattr("s4edge.training.trainable._PART", size)  # all, or 5 sequences a part
+        finetune_model(start(), data, settings, watch=Watch(epoch=log.append))
+    for whole, parts in zip(*lines, strict=True):
+        assert parts["validation_loss"] == pytest.approx(whole["validation_loss"], rel=1e-4)
 
 
 class StoppedError(Exception):
