@@ -82,6 +82,8 @@ class _LayerNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
         normal = x - x.mean(1, keepdim=True)
         variance = torch.linalg.vecdot(normal, normal, dim=1).div_(x.shape[1])
+        # Where the variance overflows, NaN as from torch, and not a quiet zero.
+        variance = torch.where(variance.isinf(), torch.nan, variance)
         scale = variance.add_(epsilon).rsqrt_()[:, None]
         normal.mul_(scale)
         ctx.save_for_backward(normal, scale, weight)

@@ -115,8 +115,8 @@ def _floats(model: SequenceModel, x: Tensor) -> int:
 
 
 def working_copy(model: SequenceModel) -> SequenceModel:
-    """A copy to run often: fast, and no gradients of parameters."""
-    copied = copy.deepcopy(model).requires_grad_(False).eval().set_fast(True)
+    """A copy to run often: convolutions in single precision, no gradients of parameters."""
+    copied = copy.deepcopy(model).requires_grad_(False).eval()
     for module in copied.modules():
         if isinstance(module, DiagonalSystems):
             module.freeze_(torch.float32)

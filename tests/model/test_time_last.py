@@ -77,3 +77,10 @@ def test_ragged_channels_pre_norm_and_other_activations(pooling: str) -> None:
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
+
+
+def test_a_norm_that_overflows_says_so() -> None:
+    x = (1e30 * torch.randn(2, 5, 6)).mT.contiguous().mT
+    layer = nn.LayerNorm(6)
+    assert torch.equal(norm(layer, x).isnan(), layer(x).isnan())
+    assert norm(layer, x).isnan().all()
