@@ -23,6 +23,8 @@ from matplotlib import pyplot as plt
 # Test accuracy in %, by (arm, state size, seed).
 Found = dict[tuple[str, int, int], float]
 SMALL_ARMS = ("a", "c", "d", "e", "f")
+# Pairs or seeds below which nothing is said of a claim.
+_FEWEST = 3
 
 HEAD = f"""# The paper's claims, measured
 
@@ -61,23 +63,25 @@ def by_seed(found: Found, arm: str, state: int) -> dict[int, float]:
     return {s: value for (a, n, s), value in found.items() if (a, n) == (arm, state)}
 
 
-def cell(values: list[float]) -> str:
-    """Mean and spread."""
+def cell(values: list[float], seeds: int) -> str:
+    """Mean and spread, and how many there are where it is not all."""
     if not values:
         return ""
-    mean = statistics.mean(values)
-    return f"{mean:.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{mean:.1f}"
+    mean = f"{statistics.mean(values):.1f}"
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return mean + spread + (f" (n={len(values)})" if len(values) < seeds else "")
 
 
 def table(found: Found) -> list[str]:
     """A row per state size, largest first."""
     states = sorted({state for arm, state, _ in found if arm != "b"}, reverse=True)
     original = list(by_seed(found, "b", LARGE).values())
+    seeds = len({seed for _, _, seed in found})
     lines = ["| state | " + " | ".join(SMALL_ARMS) + " |", "|---" * (len(SMALL_ARMS) + 1) + "|"]
     for state in states:
-        cells = [cell(list(by_seed(found, arm, state).values())) for arm in SMALL_ARMS]
+        cells = [cell(list(by_seed(found, arm, state).values()), seeds) for arm in SMALL_ARMS]
         lines.append(f"| {state} (1/{LARGE // state}) | " + " | ".join(cells) + " |")
-    return [f"Original (b, state {LARGE}): {cell(original)}", "", *lines]
+    return [f"Original (b, state {LARGE}): {cell(original, seeds)}", "", *lines]
 
 
 def against(found: Found, first: str, second: str, sizes: list[tuple[int, int]]) -> str:
@@ -101,6 +105,7 @@ def against(found: Found, first: str, second: str, sizes: list[tuple[int, int]])
     mean = statistics.mean(differences)
     error = statistics.stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
     word = "held" if mean > 2 * error else "did not hold" if mean < -2 * error else "undecided"
+    word = word if len(differences) >= _FEWEST else "too few pairs to say"
     return (
         f"**{word}**: {mean:+.1f} points on average (standard error {error:.1f}), better in "
         f"{better} of {len(differences)} pairs"
@@ -137,9 +142,11 @@ def loss(found: Found, state: int) -> str:
     ours = by_seed(found, "e", state)
     differences = [value - original[seed] for seed, value in ours.items()]
     mean = statistics.mean(differences)
-    error = statistics.stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
-    word = "no loss" if mean >= 0 else "a loss within the spread" if mean > -2 * error else "a loss"
     each = ", ".join(f"{d:+.1f}" for d in differences)
+    if len(differences) < _FEWEST:
+        return f"too few seeds to say, {mean:+.1f} points (by seed: {each})"
+    error = statistics.stdev(differences) / len(differences) ** 0.5
+    word = "no loss" if mean >= 0 else "a loss within the spread" if mean > -2 * error else "a loss"
     return f"**{word}**, {mean:+.1f} points (standard error {error:.1f}; by seed: {each})"
 
 
@@ -218,8 +225,8 @@ def main(results: Path) -> None:
         lines += [
             f"{(task.load.__doc__ or '').rstrip('.')}; {task.layers} layers, d_model "
             f"{task.d_model}; {task.before} epochs before reduction, {task.after} after it (`a`: "
-            f"{task.before + task.after}); {len(seeds)} seeds; {seconds(path) / 60:.0f} minutes of "
-            "one shared core.\n",
+            f"{task.before + task.after}); seeds: {', '.join(map(str, seeds))}; "
+            f"{seconds(path) / 60:.0f} minutes of one shared core.\n",
             *table(found), "", *claims(task, found), "", f"![{name}](paper/{name}.png)\n",
         ]  # fmt: skip
         draw(name, found, folder)
