@@ -18,7 +18,7 @@ def causal_convolution(v: Tensor, kernel: Tensor, spectrum: Tensor | None = None
 
     Args:
         v: (batch, H, length), float32 or float64: the precision of the transforms.
-        kernel: (H, any length) of the same type.
+        kernel: (H, length or fewer) of the same type.
         spectrum: (H, length + 1) of a kernel that does not change, from `kernel_spectrum`.
 
     Returns:

@@ -149,10 +149,7 @@ class _Run:
         power, powers = 1.0, []
         if teacher is not None:
             self.teacher = copy.deepcopy(teacher).requires_grad_(False).eval().set_fast(True)
-            aims = [
-                None if part is None else torch.from_numpy(predict(self.teacher, part))
-                for part in (data, validation)
-            ]
+            aims = [None if part is None else self._aim(part) for part in (data, validation)]
             assert aims[0] is not None
             power = max(float(aims[0].double().var()), 1e-12)
             if settings.match_layers:
@@ -230,7 +227,8 @@ class _Run:
         """One pass over the data, judged, logged and kept."""
         started = time.perf_counter()
         if self.every_epoch is not None:
-            self.training = Sequences.of(self.every_epoch(self.epoch))
+            data = self.every_epoch(self.epoch)
+            self.training = Sequences.of(data, self._aim(data))
         settings, processes = self.settings, self.processes
         generator = dropout_generator(settings.seed, self.epoch)
         count = math.ceil(len(self.training) / settings.batch)
@@ -272,6 +270,14 @@ class _Run:
             }
         )
         self._keep()
+
+    def _aim(self, data: Data) -> Tensor | None:
+        """The teacher's outputs, found on the CPU."""
+        if self.teacher is None:
+            return None
+        aim = torch.from_numpy(predict(self.teacher.cpu(), data))
+        self.teacher.to(self.processes.device)
+        return aim
 
     def _loss(self, batch: Batch, seen: list[Tensor] | None = None) -> Tensor:
         """This process's share of a batch's loss.

@@ -24,6 +24,8 @@ from s4edge.training.trainable import Trainable
 _RENEWED = 10
 # Hankel singular values below this part of a channel's largest are its rounding errors.
 _NEGLIGIBLE = 1e-7
+# Channels whose norm is at most this, and modes whose weight is this part of the channel's largest.
+_SILENT = 1e-12
 
 
 class NuclearNorm:
@@ -37,7 +39,9 @@ class NuclearNorm:
         self.trainable = trainable
         with torch.no_grad():
             start = self._cross_gramians()
-            self.scales = [_norms(_sign(X), X).clamp(min=1e-12) for X in start]
+            norms = [_norms(_sign(X), X) for X in start]
+            # A silent channel has none to be relative to: it is left alone.
+            self.scales = [torch.where(each > _SILENT, each, torch.inf) for each in norms]
         self.renew()
 
     def renew(self) -> None:
@@ -81,8 +85,9 @@ def _cross_gramian(log_pole: Tensor, weight: Tensor) -> Tensor:
     """(channels, 2 n, 2 n) from (channels, n) pairs, with the conjugates."""
     z = torch.cat([log_pole, log_pole.conj()], dim=1)
     w = torch.cat([weight, weight.conj()], dim=1)
-    # The square root has no slope at 0.
-    root = torch.sqrt(w + torch.finfo(torch.float64).tiny)
+    # The square root has no slope at 0: such weights stay as they are.
+    least = _SILENT * w.detach().abs().amax(dim=1, keepdim=True) + torch.finfo(torch.float64).tiny
+    root = torch.sqrt(torch.where(w.detach().abs() < least, least.to(w.dtype), w))
     return root[:, :, None] * root[:, None, :] / -_expm1(z[:, :, None] + z[:, None, :])
 
 

@@ -76,7 +76,7 @@ class Objective:
             follows = batch.x[:, 1:]
             output = output[:, :-1]
             counted = None if counted is None else counted[:, 1:]
-            steps = batch.steps - batch.sequences
+            steps = max(batch.steps - batch.sequences, 1)  # none where all are of one sample
             if not follows.is_floating_point():
                 error = F.cross_entropy(output.mT, follows, reduction="none")
             else:
