@@ -12,7 +12,6 @@ a model costs what it holds, and not its largest channel everywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,8 +139,3 @@ def _parts(table: Tensor, sign: int) -> Tensor:
 def _complex(parts: Tensor) -> Tensor:
     real, imaginary = parts.chunk(2, dim=-1)
     return torch.complex(real, imaginary)
-
-
-def group_widths(groups: Groups) -> Sequence[tuple[int, int]]:
-    """(channels, modes each) of every group."""
-    return [(these.shape[0], these.shape[1]) for these in groups.modes]

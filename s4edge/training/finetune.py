@@ -312,7 +312,7 @@ class _Run:
                 del line["metric"]
         line = {key: each for key, each in line.items() if each is not None}
         best = self.best
-        if best is None or loss is None or _better((metric, value, loss), best):
+        if best is None or loss is None or _better(value, loss, best):
             written = self.trainable.written()
             tensors = {name: tensor.detach() for name, tensor in written.state_dict().items()}
             self.best = Best(written.config.to_json(), tensors, self.epoch, loss, metric, value)
@@ -394,9 +394,7 @@ class _Run:
         return model
 
 
-def _better(found: tuple[str | None, float | None, float | None], best: Best) -> bool:
-    _, value, loss = found
-    assert loss is not None
+def _better(value: float | None, loss: float, best: Best) -> bool:
     if value is not None and best.value is not None and value != best.value:
         return value > best.value
     return best.loss is None or loss < best.loss

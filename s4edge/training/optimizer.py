@@ -58,7 +58,7 @@ def set_rate(optimizer: torch.optim.AdamW, done: float, warmup: float) -> float:
     return factor
 
 
-def clip(module: nn.Module, largest: float) -> float:
-    """Scale all gradients down to a norm of ``largest`` together; returns what it was."""
-    parameters = [each for each in module.parameters() if each.grad is not None]
-    return float(torch.nn.utils.clip_grad_norm_(parameters, largest or math.inf))
+def clip(module: nn.Module, largest: float) -> None:
+    """Scale all gradients down together, to a norm of ``largest`` at most; 0 for any."""
+    if largest:
+        torch.nn.utils.clip_grad_norm_(module.parameters(), largest)
