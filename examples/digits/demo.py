@@ -55,12 +55,12 @@ def main(folder: Path) -> None:
             "finetune", f"model-c{state}.safetensors", "--data", TRAIN, "--epochs", EPOCHS,
             "-o", small,
         )  # fmt: skip
-        rows.append(measured(shell, f"state {state}, calibrated, trained", small, TEST))
+        rows.append(measured(shell, f"state {state}, trained", small, TEST))
     bench = shell.run("bench", *(row["graph"] for row in rows), "--duration", "2")
     console.print()
     tested = (
         "500 held-out digits. Calibrated: states are allocated and channels refined on "
-        f"{TRAIN}, without labels. Trained: {EPOCHS} epochs on it afterwards, with labels."
+        f"{TRAIN}, without labels. Trained: the same, then {EPOCHS} epochs on it with labels."
     )
     title = "8x8 digits as sequences of 64 samples: one model, fewer and fewer states"
     console.print(table(title, tested, rows, bench))

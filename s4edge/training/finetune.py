@@ -154,7 +154,7 @@ class _Run:
             power = max(float(aims[0].double().var()), 1e-12)
             if settings.match_layers:
                 first = Sequences.of(data.part(slice(0, _LOOKED_AT)))
-                left = self.teacher.trace(first.x, first.lengths)[1]
+                left = self.teacher.cpu().trace(first.x, first.lengths)[1]
                 powers = [max(float(each.square().mean()), 1e-12) for each in left]
             self.teacher.to(processes.device)
         self.objective = Objective(self.task, settings, power, tuple(powers))

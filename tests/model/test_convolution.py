@@ -18,8 +18,10 @@ def naive(v: Tensor, kernel: Tensor) -> Tensor:
     return torch.stack(rows, dim=-1)
 
 
-def signals(batch: int, channels: int, length: int, kernel: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(length)
+def signals(
+    batch: int, channels: int, length: int, kernel: int, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(length + 1000 * seed)
     v = torch.randn(batch, channels, length, generator=generator, dtype=torch.float64)
     K = torch.randn(channels, kernel, generator=generator, dtype=torch.float64)
     return v.requires_grad_(), K.requires_grad_()
@@ -56,9 +58,30 @@ def test_a_frozen_kernel() -> None:
 
 
 def test_calls_do_not_see_each_other() -> None:
-    pairs = [signals(2, 3, length, length) for length in (8, 5, 8, 5)]
-    for v, K in (*pairs, *pairs):
-        torch.testing.assert_close(causal_convolution(v, K), naive(v, K), rtol=0, atol=1e-12)
+    # One shape after another and the same one with other numbers, forward and backward.
+    calls = [signals(2, 3, n, n, seed) for seed, n in enumerate((8, 5, 8, 8, 5, 5, 8))]
+    outputs = [causal_convolution(v, K) for v, K in calls]
+    for (v, K), y in zip(calls, outputs, strict=True):
+        expected = naive(v, K)
+        torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
+        ours = torch.autograd.grad(y.square().sum(), (v, K))
+        theirs = torch.autograd.grad(expected.square().sum(), (v, K))
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+def test_the_answer_to_huge_numbers_is_not_heard_later() -> None:
+    v, K = signals(2, 3, 9, 9)
+    causal_convolution(1e30 * v, K)
+    torch.testing.assert_close(causal_convolution(v, K), naive(v, K), rtol=0, atol=1e-12)
+
+
+def test_nothing_is_heard_before_it_comes() -> None:
+    v, K = (each.detach() for each in signals(1, 2, 16, 16))
+    v[..., :10] = 0
+    torch.testing.assert_close(
+        causal_convolution(v, K)[..., :10], torch.zeros(1, 2, 10, dtype=v.dtype), rtol=0, atol=1e-13
+    )
 
 
 def test_after_a_call_in_inference_mode() -> None:

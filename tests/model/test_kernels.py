@@ -33,6 +33,13 @@ def test_against_the_sum_mode_by_mode(length: int) -> None:
     torch.testing.assert_close(mode_sum(log_pole, weight, length), expected, rtol=0, atol=1e-11)
 
 
+@pytest.mark.parametrize("length", [1, 2, 7, 64, 1000])
+def test_against_the_kernel_of_modes(length: int) -> None:
+    log_pole, weight = some_modes(3, 5, seed=1)
+    expected = Modes.from_rows(log_pole, weight).kernel(length)
+    np.testing.assert_allclose(mode_sum(log_pole, weight, length), expected, rtol=0, atol=1e-11)
+
+
 def test_a_long_kernel_of_slow_poles() -> None:
     log_pole, weight = some_modes(2, 3)
     log_pole = torch.complex(log_pole.real * 1e-4, log_pole.imag)
@@ -67,11 +74,25 @@ def test_channels_with_any_numbers_of_modes(counts: list[int], random: object) -
     groups = Groups.of(torch.from_numpy(channel), len(counts))
     modes = Modes.make(log_pole, weight, channel, len(counts))
     np.testing.assert_allclose(groups.kernel(log_pole, weight, 20), modes.kernel(20), atol=1e-11)
-    padded = sum(these.numel() for these in groups.modes)
-    assert padded <= 1.5 * len(channel)
+    for these in groups.modes:
+        assert these.numel() <= 1.5 * int((these < len(channel)).sum())
+    held = torch.cat([each.flatten() for each in groups.modes]) if groups.modes else torch.zeros(0)
+    assert sorted(held[held < len(channel)].tolist()) == list(range(len(channel)))
 
 
 def test_channels_cost_what_they_hold() -> None:
     counts = np.array([100] + [2] * 63)
     groups = Groups.of(torch.from_numpy(np.repeat(np.arange(64), counts)), 64)
     assert sum(these.numel() for these in groups.modes) == counts.sum()
+
+
+@pytest.mark.parametrize("counts", [[3, 0, 1, 3, 7], [0, 2], [0, 0]])
+def test_gradients_of_ragged_channels(counts: list[int]) -> None:
+    channel = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    log_pole, weight = (each[0].requires_grad_() for each in some_modes(1, len(channel)))
+    groups = Groups.of(channel, len(counts))
+    kernel = groups.kernel(log_pole, weight, 6)
+    assert kernel.shape == (len(counts), 6)
+    assert not kernel[torch.tensor(counts) == 0].any()
+    if len(channel):
+        assert torch.autograd.gradcheck(lambda z, w: groups.kernel(z, w, 6), (log_pole, weight))
