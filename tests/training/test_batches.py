@@ -7,6 +7,8 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from s4edge.errors import S4EdgeError
 from s4edge.training.batches import Sequences, split
@@ -64,3 +66,57 @@ def test_every_class_gives_its_share() -> None:
     assert split(data, 0.0, seed=0) == (data, None)
     with pytest.raises(S4EdgeError, match="too few"):
         split(data.part(slice(0, 3)), 0.1, seed=0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.integers(0, 4), min_size=2, max_size=60),
+    st.floats(0.01, 0.9),
+    st.integers(0, 2**31),
+    st.booleans(),
+)
+def test_any_split(y: list[int], fraction: float, seed: int, labels: bool) -> None:
+    x = np.arange(len(y), dtype=np.float32)[:, None, None]
+    data = Data(x, np.array(y) if labels else None, None, "test")
+    count = round(fraction * len(y))
+    if not 0 < count < len(y):
+        with pytest.raises(S4EdgeError, match="too few"):
+            split(data, fraction, seed)
+        return
+    train, held_out = split(data, fraction, seed)
+    assert held_out is not None
+    assert len(held_out) == count
+    assert sorted([*train.x.ravel(), *held_out.x.ravel()]) == list(range(len(y)))
+    again = split(data, fraction, seed)[0]
+    assert np.array_equal(again.x, train.x)
+    if labels:
+        expected = np.bincount(y, minlength=5) * (count - 1) / (len(y) - 1)
+        assert (np.abs(np.bincount(held_out.y, minlength=5) - expected) < 2).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 40), st.integers(1, 50))
+def test_any_share(count: int, world: int) -> None:
+    rows = [list(range(count))[Processes(rank, world).share(count)] for rank in range(world)]
+    assert list(chain(*rows)) == list(range(count))
+    assert max(map(len, rows)) - min(map(len, rows)) <= 1
+
+
+def test_parts_of_a_share() -> None:
+    x = torch.arange(11.0)[:, None, None]
+    data = Sequences(x, torch.arange(11), torch.ones(11, dtype=torch.int64), 2 * x)
+    batch = data.batch(np.arange(11), Processes(1, 2))
+    parts = list(batch.parts(4))
+    assert [part.rows for part in parts] == [slice(5, 9), slice(9, 11)]
+    for part in parts:
+        assert part.x.ravel().tolist() == list(range(11))[part.rows]
+        assert part.aim is not None
+        assert torch.equal(part.aim, 2 * part.x)
+        assert (part.sequences, part.steps) == (11, 11)
+
+
+def test_a_process_without_a_sequence_has_one_that_does_not_count() -> None:
+    batch = sequences().batch(np.array([7]), Processes(0, 2))
+    assert batch.empty
+    assert batch.x[:, 0, 0].tolist() == [7]
+    assert not sequences().batch(np.array([7]), Processes(1, 2)).empty

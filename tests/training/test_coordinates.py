@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 import torch
 from models_by_hand import random_model
+from test_block_variants import BLOCKS, LENGTH, model_of, sequences
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from s4edge.errors import S4EdgeError
+from s4edge.training.batches import Batch, Sequences
 from s4edge.training.initial import initial_model, poles
+from s4edge.training.processes import Processes
 from s4edge.training.trainable import Trainable
 
 
@@ -34,13 +39,64 @@ def test_poles_stay_inside_the_unit_circle(size: float) -> None:
         assert (np.abs(block.systems.modes().pole) < 1).all()
 
 
+@pytest.mark.parametrize("change", [-100.0, 100.0])
+def test_decays_may_go_anywhere(change: float) -> None:
+    trainable = Trainable(random_model(), 30)
+    with torch.no_grad():
+        for each in trainable.moved:
+            each.coordinates.decay += change
+            each.coordinates.real_decay += change
+    for block in trainable.written().blocks:
+        assert (np.abs(block.systems.modes().pole) < 1).all()
+        assert block.systems.kernel(30).isfinite().all()
+
+
 def test_what_is_trained_is_what_is_written() -> None:
     trainable = disturbed(Trainable(random_model(), 30), 0.1)
     x = torch.randn(3, 30, 2)
     found, left = trainable.trace(x)
     written = trainable.written()
-    torch.testing.assert_close(found, written(x), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found, written(x), rtol=1e-5, atol=1e-5)
     assert [each.shape for each in left] == [(3, 30, 6)] * 2
+
+
+class Traced(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return self.model.trace(x)  # type: ignore[operator]
+
+
+def whole_loss(batch: Batch, output: Tensor, left: list[Tensor]) -> Tensor:
+    return output.square().sum() + sum(each.sum() for each in left)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_gradients_part_by_part(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against autograd through the whole model at once, in double precision."""
+    monkeypatch.setattr("s4edge.training.trainable._PART", 2 * LENGTH * 4)  # two sequences a part
+    x = sequences(5)
+    trainable = disturbed(Trainable(model_of(name), LENGTH), 0.1)
+    batch = Sequences(x.float(), None, None).batch(np.arange(5), Processes())
+    loss = trainable(batch, whole_loss)
+    loss.backward()
+    plain = Trainable(model_of(name), LENGTH)
+    plain.load_state_dict(trainable.state_dict())
+    plain.double().model.set_fast(False)
+    values = {f"model.{key}": value for key, value in plain.values().items()}
+    expected = whole_loss(batch, *functional_call(Traced(plain.model), values, (x,)))
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    for (key, found), reference in zip(
+        trainable.named_parameters(), plain.parameters(), strict=True
+    ):
+        if found.requires_grad and found.numel():
+            assert found.grad is not None, key
+            wanted = torch.zeros_like(reference) if reference.grad is None else reference.grad
+            error = (found.grad - wanted).norm()
+            assert error <= 1e-4 * wanted.norm() + 1e-6, key
 
 
 def test_a_step_scales_poles_and_weights_together() -> None:
@@ -93,3 +149,18 @@ def test_an_initial_kernel_by_its_formula() -> None:
     np.testing.assert_allclose(systems.kernel(20).detach(), expected, atol=1e-6)
     with pytest.raises(S4EdgeError, match="even state size"):
         initial_model(1, 2, d_model=3, layers=1, state=5, seed=0)
+
+
+@pytest.mark.parametrize(("start", "tolerance"), [("legs", 1e-5), ("lin", 1e-3)])
+def test_an_initial_kernel_from_its_random_numbers(start, tolerance) -> None:  # type: ignore[no-untyped-def]
+    """``2 Re sum C (exp(dt A) - 1) / A exp(dt A k)``, upstream's S4D with a zero-order hold."""
+    model = initial_model(1, 2, d_model=3, layers=1, state=8, seed=5, start=start)
+    rng = np.random.default_rng(5)
+    dt = np.exp(rng.uniform(np.log(1e-3), np.log(1e-1), (3, 1)))
+    C = (rng.normal(size=(3, 4)) + 1j * rng.normal(size=(3, 4))) / np.sqrt(2)
+    A = -0.5 + 1j * np.pi * np.arange(4) if start == "lin" else poles("legs", 4)
+    k = np.arange(200)
+    each = (C * (np.exp(dt * A) - 1) / A)[..., None] * np.exp((dt * A)[..., None] * k)
+    expected = 2 * each.sum(1).real
+    found = model.blocks[0].systems.kernel(200).detach().numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from s4edge.api import calibration_of, evaluate
+from s4edge.api import evaluate
 from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
+from s4edge.reduction.balanced import hankel_singular_values
 from s4edge.reduction.compress import compress_model
 from s4edge.training.data import Data
 from s4edge.training.finetune import Watch, finetune_model
@@ -33,9 +34,9 @@ def tones(count: int = 240, seed: int = 0) -> Data:
     return Data(x[:, :, None].astype(np.float32), y, None, "tones")
 
 
-def start(outputs: int = 3, **options: Any) -> SequenceModel:
+def start(outputs: int = 3, seed: int = 0, **options: Any) -> SequenceModel:
     return initial_model(
-        1, outputs, d_model=8, layers=2, state=8, seed=0, step_size=(0.05, 1), **options
+        1, outputs, d_model=8, layers=2, state=8, seed=seed, step_size=(0.05, 1), **options
     )
 
 
@@ -98,16 +99,22 @@ def test_a_teacher_takes_the_place_of_labels(trained: SequenceModel) -> None:
     assert distance(after) < 0.5 * distance(small)
 
 
+def test_the_nuclear_norm_falls(trained: SequenceModel) -> None:
+    def norm(model: SequenceModel) -> float:
+        singular = [hankel_singular_values(each.systems.modes()) for each in model.blocks]
+        return sum(float(each.sum()) for layer in singular for each in layer)
+
+    settings = dataclasses.replace(SETTINGS, epochs=4, validation=0)
+    plain = finetune_model(trained, tones(), settings)
+    small = finetune_model(trained, tones(), dataclasses.replace(settings, hankel=1.0))
+    assert norm(small) < 0.7 * min(norm(plain), norm(trained))
+
+
 def test_reduction_on_the_way(trained: SequenceModel) -> None:
-    data = tones()
-
-    def reduce(model: SequenceModel, state: int) -> SequenceModel:
-        return compress_model(model, state, calibration=calibration_of(model, data))
-
     lines: list[dict[str, Any]] = []
     settings = dataclasses.replace(SETTINGS, schedule=(4, 2))
     watch = Watch(epoch=lines.append)
-    small = finetune_model(trained, data, settings, reduce=reduce, watch=watch)
+    small = finetune_model(trained, tones(), settings, reduce=compress_model, watch=watch)
     assert [line.get("real_states") for line in lines[1:]] == [128] * 3 + [64] * 3 + [32] * 3
     assert small.config.real_states == 32
     assert [entry["did"] for entry in small.provenance.history].count("compress") == 2
@@ -150,14 +157,21 @@ class StoppedError(Exception):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"dropout": 0.2}, {"hankel": 0.01}, {"schedule": (4,)}, {"patience": 5, "validation": 0}],
+    [
+        {},
+        {"dropout": 0.2},
+        {"hankel": 0.01},
+        {"schedule": (4,)},
+        {"patience": 5, "validation": 0},
+        {"dropout": 0.2, "hankel": 0.1, "schedule": (4, 2), "distill": 0.5, "match_layers": 0.5},
+    ],
     ids=str,
 )
-@pytest.mark.parametrize("after", [0, 1, 3])
 def test_an_interrupted_run_goes_on_to_the_same_bits(
-    tmp_path: Path, changes: dict[str, Any], after: int
+    tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     data, settings = tones(48), dataclasses.replace(SETTINGS, epochs=4, **changes)
+    teacher = start() if settings.distill else None
 
     def run(name: str, stop: int | None = None, resume: bool = False) -> SequenceModel:
         def epoch(line: dict[str, Any]) -> None:
@@ -167,24 +181,49 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
         watch = Watch(
             epoch=epoch, state=tmp_path / f"{name}.run", log=tmp_path / name, resume=resume
         )
-        return finetune_model(start(), data, settings, reduce=compress_model, watch=watch)
+        return finetune_model(
+            start(), data, settings, teacher=teacher, reduce=compress_model, watch=watch
+        )
+
+    def log_of(name: str) -> list[dict[str, Any]]:
+        lines = map(json.loads, (tmp_path / name).read_text().splitlines())
+        return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
     whole = run("whole")
-    with pytest.raises(StoppedError):
-        run("cut", stop=after)
-    resumed = run("cut", resume=True)
-    assert resumed.config == whole.config
+    assert [line["epoch"] for line in log_of("whole")] == list(range(5))
+    for after in (0, 1, 3):
+        with pytest.raises(StoppedError):
+            run("cut", stop=after)
+        assert [line["epoch"] for line in log_of("cut")] == list(range(after + 1))
+        resumed = run("cut", resume=True)
+        assert resumed.config == whole.config
+        assert resumed.provenance.history == whole.provenance.history
+        for name, tensor in whole.state_dict().items():
+            assert torch.equal(resumed.state_dict()[name], tensor), name
+        assert log_of("cut") == log_of("whole")
+
+
+def test_a_run_that_was_done_already_is_its_result(tmp_path: Path) -> None:
+    data, settings = tones(32), dataclasses.replace(SETTINGS, epochs=2)
+    watch = Watch(state=tmp_path / "run")
+    whole = finetune_model(start(), data, settings, watch=watch)
+    again = finetune_model(start(), data, settings, watch=dataclasses.replace(watch, resume=True))
     for name, tensor in whole.state_dict().items():
-        assert torch.equal(resumed.state_dict()[name], tensor), name
-    logs = [
-        [
-            {k: v for k, v in json.loads(line).items() if k != "seconds"}
-            for line in text.splitlines()
-        ]
-        for text in ((tmp_path / name).read_text() for name in ("whole", "cut"))
-    ]
-    assert logs[0] == logs[1]
-    assert [line["epoch"] for line in logs[0]] == list(range(5))
+        assert torch.equal(again.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("distill", [0.5, 1.0])
+def test_data_that_change_every_epoch_keep_their_teacher(distill: float) -> None:
+    data, settings = tones(32), dataclasses.replace(SETTINGS, epochs=2, distill=distill)
+    if distill == 1:
+        data = dataclasses.replace(data, y=None)
+    logs: list[list[dict[str, Any]]] = [[], []]
+    for log, every_epoch in zip(logs, (None, lambda epoch: data), strict=True):
+        finetune_model(
+            start(), data, settings, validation=data, teacher=start(),
+            every_epoch=every_epoch, watch=Watch(epoch=log.append),
+        )  # fmt: skip
+    assert [line.get("loss") for line in logs[0]] == [line.get("loss") for line in logs[1]]
 
 
 def test_what_cannot_be_resumed(tmp_path: Path) -> None:
@@ -198,9 +237,19 @@ def test_what_cannot_be_resumed(tmp_path: Path) -> None:
         finetune_model(start(), data, dataclasses.replace(once, batch=8), watch=watch)
     with pytest.raises(S4EdgeError, match="data differ"):
         finetune_model(start(), tones(33), once, watch=watch)
-    state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(S4EdgeError, match="no readable run"):
-        finetune_model(start(), data, once, watch=watch)
+    with pytest.raises(S4EdgeError, match="model differ"):
+        finetune_model(start(seed=1), data, once, watch=watch)
+    with pytest.raises(S4EdgeError, match="validation data differ"):
+        finetune_model(start(), data, once, validation=data, watch=watch)
+    whole = state.read_bytes()
+    torch.save({"format": 2, "json": "{}"}, tmp_path / "other")
+    other = (tmp_path / "other").read_bytes()
+    for damaged in (whole[:1000], whole[:-100], b"", b"no run", other):
+        state.write_bytes(damaged)
+        with pytest.raises(S4EdgeError, match="no readable run") as caught:
+            finetune_model(start(), data, once, watch=watch)
+        assert "\n" not in str(caught.value)
+        assert state.read_bytes() == damaged
 
 
 @pytest.mark.parametrize(
