@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from tasks import LARGE, Parts, Task
 
@@ -108,35 +109,36 @@ class Runs:
         self.original = trained(start_of(task, LARGE, seed), parts, SCRATCH, task.before, seed)
         self.first = self._row("b", LARGE, self.original, task.before)
 
-    def rows(self) -> Iterator[Row]:
-        """The original, then every small size."""
-        yield self.first
+    def rows(self, done: Container[tuple[str, int]] = ()) -> Iterator[Row]:
+        """The original, then every small size; arms and states that are `done` are not run."""
+        if ("b", LARGE) not in done:
+            yield self.first
         for state in (1, *self.task.states):
-            yield from self._of_state(state)
+            for arm, budget, model in self._of_state(state):
+                if (arm, state) not in done:
+                    self.began = time.perf_counter()
+                    yield self._row(arm, state, model(), budget)
 
-    def _of_state(self, state: int) -> Iterator[Row]:
+    def _of_state(self, state: int) -> Iterator[tuple[str, int, Callable[[], SequenceModel]]]:
+        """Arm, epochs and what makes the model."""
         task, parts, seed = self.task, self.parts, self.seed
-        self.began = time.perf_counter()
+        small = cache(lambda: our_reduction(self.original, parts, state))
+
+        def further(model: SequenceModel, teacher: SequenceModel | None = None) -> SequenceModel:
+            return trained(model, parts, FURTHER, task.after, seed, teacher)
+
         if state > 1:  # one real state per channel is no conjugate pair
-            model = start_of(task, state, seed)
             budget = task.before + task.after
-            yield self._row("a", state, trained(model, parts, SCRATCH, budget, seed), budget)
-            model = papers_reduction(self.original, state)
-            after = trained(model, parts, FURTHER, task.after, seed)
-            yield self._row("c", state, after, task.after)
-        small = our_reduction(self.original, parts, state)
-        yield self._row("d", state, small, 0)
-        after = trained(small, parts, FURTHER, task.after, seed)
-        yield self._row("e", state, after, task.after)
-        after = trained(small, parts, FURTHER, task.after, seed, self.original)
-        yield self._row("f", state, after, task.after)
+            start = start_of(task, state, seed)
+            yield "a", budget, lambda: trained(start, parts, SCRATCH, budget, seed)
+            yield "c", task.after, lambda: further(papers_reduction(self.original, state))
+        yield "d", 0, small
+        yield "e", task.after, lambda: further(small())
+        yield "f", task.after, lambda: further(small(), self.original)
 
     def _row(self, arm: str, state: int, model: SequenceModel, epochs: int) -> Row:
-        now = time.perf_counter()
-        row = Row(
+        return Row(
             self.task.name, arm, state, self.seed, accuracy(model, self.parts.test),
-            accuracy(model, self.parts.validation), epochs, round(now - self.began, 1),
+            accuracy(model, self.parts.validation), epochs, round(time.perf_counter() - self.began, 1),
             model.config.real_states, model.parameter_count(),
         )  # fmt: skip
-        self.began = now
-        return row
