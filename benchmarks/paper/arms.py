@@ -137,8 +137,9 @@ class Runs:
         yield "f", task.after, lambda: further(small(), self.original)
 
     def _row(self, arm: str, state: int, model: SequenceModel, epochs: int) -> Row:
+        seconds = round(time.perf_counter() - self.began, 1)
         return Row(
             self.task.name, arm, state, self.seed, accuracy(model, self.parts.test),
-            accuracy(model, self.parts.validation), epochs, round(time.perf_counter() - self.began, 1),
-            model.config.real_states, model.parameter_count(),
+            accuracy(model, self.parts.validation), epochs, seconds, model.config.real_states,
+            model.parameter_count(),
         )  # fmt: skip
