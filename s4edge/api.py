@@ -105,11 +105,20 @@ def compress_(
     return replace_layers(module, state, facts)
 
 
-def export_onnx(model: SequenceModel, path: str | Path, mode: str = "step") -> Exported:
+def export_onnx(
+    model: SequenceModel,
+    path: str | Path,
+    mode: str = "step",
+    *,
+    chunk: int | None = None,
+    precision: str = "fp32",
+    data: Data | None = None,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> Exported:
     """Write a model as an ONNX graph. See `s4edge.export.onnx_file.export_model`."""
     from s4edge.export.onnx_file import export_model
 
-    return export_model(model, path, mode)
+    return export_model(model, path, mode, chunk, precision, data, progress)
 
 
 def evaluate(

@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from s4edge.cli import output
 from s4edge.cli.models import newest_model, read_model, set_option
 
+if TYPE_CHECKING:
+    from s4edge.export.onnx_file import Exported
+
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--onnx", is_flag=True, required=True, help="Write ONNX (the only format so far).")
 @click.option(
-    "--mode", type=click.Choice(["step", "sequence"]), default="step", show_default=True,
-    help="step: one sample per run, the state in and out. sequence: whole sequences, also for "
-    "models that cannot stream.",
+    "--mode", type=click.Choice(["step", "chunk", "sequence"]),
+    help="step: one sample per run, the state in and out. chunk: several samples per run, quicker "
+    "per sample. sequence: whole sequences, also for models that cannot stream.  "
+    "[default: step; chunk with --chunk]",
+)  # fmt: skip
+@click.option(
+    "--chunk", type=click.IntRange(min=1), metavar="T",
+    help="Samples per run of a chunk graph.  [default: chosen from the model's shape]",
+)  # fmt: skip
+@click.option(
+    "--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True,
+    help="Of weights: fp16 halves the file; int8 does so for dense layers, with a scale per output "
+    "channel. States and poles stay float32.",
+)  # fmt: skip
+@click.option(
+    "--data", metavar="DATA",
+    help="With labels or targets: measure what the precision costs, and calibrate int8's "
+    "activations where that is better than finding their range at every run.",
 )  # fmt: skip
 @click.option(
     "-o", "--output", "path", type=click.Path(path_type=Path), metavar="OUT",
-    help="The file to write.  [default: <stem>.onnx here, <stem>-sequence.onnx]",
+    help="The file to write.  [default: <stem>.onnx here, with -chunk16, -sequence, -int8 and so "
+    "on before the dot]",
 )  # fmt: skip
 @set_option
 @output.json_option
@@ -28,7 +48,10 @@ from s4edge.cli.models import newest_model, read_model, set_option
 def export(
     model: Path | None,
     onnx: bool,
-    mode: str,
+    mode: str | None,
+    chunk: int | None,
+    precision: str,
+    data: str | None,
     path: Path | None,
     assignments: tuple[str, ...],
     as_json: bool,
@@ -39,26 +62,69 @@ def export(
     MODEL is a compressed model or an upstream checkpoint; without it, the newest compressed model
     here.
     """
+    if chunk is not None and mode not in (None, "chunk"):
+        raise click.UsageError(f"--chunk goes with --mode chunk, not with --mode {mode}")
     from s4edge.api import export_onnx
+    from s4edge.export.chunk_graph import choose_chunk
     from s4edge.files import check_writable
+    from s4edge.training.data import load_data
 
+    mode = mode or ("step" if chunk is None else "chunk")
     model = model or newest_model()
-    path = path or Path(f"{model.stem}{'' if mode == 'step' else '-' + mode}.onnx")
+    samples = None if data is None else load_data(data)
+    loaded = read_model(model, assignments)
+    if mode == "chunk" and chunk is None:
+        chunk = choose_chunk(loaded)
+    path = path or Path(model.stem + _suffix(mode, chunk, precision) + ".onnx")
     check_writable(path, model)
-    exported = export_onnx(read_model(model, assignments), path, mode)
+    with output.progress("Measuring on the data") as progress:
+        exported = export_onnx(
+            loaded, path, mode, chunk=chunk, precision=precision, data=samples, progress=progress
+        )
     if as_json:
         output.emit_json(exported.to_json())
         return
-    output.console.print(
-        f"Wrote {exported.output} ({exported.bytes / 1000:,.0f} kB): {exported.mode} graph, "
-        f"{exported.nodes} nodes, opset {exported.opset}, {exported.state_floats:,} floats of "
-        f"state.\nAgainst the model it came from: largest difference {exported.max_abs_error:.2g} "
-        f"where outputs reach {exported.max_abs_output:.3g}."
-        + (" Next: s4edge bench" if mode == "step" else ""),
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    output.console.print(_told(exported), markup=False, highlight=False, soft_wrap=True)
     if exported.exact_samples is not None:
         output.note(
             f"Exact for the first {exported.exact_samples} samples of a stream: the model's "
             "kernels are cut there, a recurrence goes on."
         )
+
+
+def _suffix(mode: str, chunk: int | None, precision: str) -> str:
+    """Of the file's stem."""
+    of_mode = {"step": "", "chunk": f"-chunk{chunk}", "sequence": "-sequence"}[mode]
+    return of_mode + ("" if precision == "fp32" else f"-{precision}")
+
+
+def _told(exported: Exported) -> str:
+    """The answer for people."""
+    lines = [
+        f"Wrote {exported.output} ({exported.bytes / 1000:,.0f} kB): {exported.mode} graph, "
+        f"{exported.nodes} nodes, opset {exported.opset}, {exported.state_floats:,} floats of "
+        "state."
+    ]
+    if exported.matrix_bytes is not None:
+        lines.append(
+            f"{exported.samples_per_run} samples per run; kernels and matrices for them take "
+            f"{exported.matrix_bytes / 1000:,.0f} kB."
+        )
+    lines.append(
+        f"Against the model it came from: largest difference {exported.max_abs_error:.2g} "
+        f"where outputs reach {exported.max_abs_output:.3g}."
+    )
+    if exported.scores is not None:
+        before, after = (
+            f"{each.value:.2%}" if each.metric == "accuracy" else f"{each.value:.6g}"
+            for each in exported.scores
+        )
+        metric, samples = exported.scores[0].metric, exported.scores[0].samples
+        lines.append(
+            f"{metric} on {samples} samples: {after} in {exported.precision}"
+            + (f", activations {exported.activations}" if exported.activations else "")
+            + f"; {before} in fp32."
+        )
+    if exported.mode != "sequence":
+        lines[-1] += " Next: s4edge bench"
+    return "\n".join(lines)

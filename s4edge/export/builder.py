@@ -38,22 +38,26 @@ class GraphBuilder:
 
     def add(self, op: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         """A node with one output; returns the output's name."""
-        output = output or f"{self.prefix}{op.lower()}_{len(self.nodes)}"
+        output = output or f"{self.prefix}{op}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [output], **attributes))
         return output
 
-    def split(self, value: str, sizes: list[int]) -> list[str]:
-        """Parts of the last axis."""
+    def split(self, value: str, sizes: list[int], axis: int = -1) -> list[str]:
+        """Parts along an axis."""
         if len(sizes) == 1:
             return [value]
         outputs = [f"{self.prefix}split_{len(self.nodes)}_{part}" for part in range(len(sizes))]
         inputs = [value, self.constant(sizes, "sizes")]
-        self.nodes.append(helper.make_node("Split", inputs, outputs, axis=-1))
+        self.nodes.append(helper.make_node("Split", inputs, outputs, axis=axis))
         return outputs
 
-    def concat(self, values: list[str], output: str | None = None) -> str:
-        """Join along the last axis."""
-        return self.add("Concat", *values, output=output, axis=-1)
+    def concat(self, values: list[str], output: str | None = None, axis: int = -1) -> str:
+        """Join along an axis."""
+        return self.add("Concat", *values, output=output, axis=axis)
+
+    def rows(self, width: int) -> str:
+        """The shape that makes (batch, length, width) one row per sample."""
+        return self.constant([-1, width], "rows")
 
     def linear(self, x: str, weight: Any, bias: Any, output: str | None = None) -> str:
         """``x @ weight.T + bias`` over the last axis of x, weight (out, in)."""
@@ -71,8 +75,7 @@ class GraphBuilder:
             return x
         if name.startswith("glu"):
             value, gate = self.split(x, [width // 2, width // 2])
-            inner = name.removeprefix("glu").lstrip("-") or "sigmoid"
-            return self.add("Mul", value, self.activation(inner, gate, width // 2))
+            return self.add("Mul", value, self.activation(gate_of(name), gate, width // 2))
         if name == "silu":
             return self.add("Mul", x, self.add("Sigmoid", x))
         if name == "gelu":
@@ -109,3 +112,8 @@ class GraphBuilder:
             ir_version=IR_VERSION,
             producer_name="s4edge",
         )
+
+
+def gate_of(activation: str) -> str:
+    """What a GLU's second half goes through."""
+    return activation.removeprefix("glu").lstrip("-") or "sigmoid"

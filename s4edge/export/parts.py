@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from s4edge.export.builder import GraphBuilder
+from s4edge.export.builder import GraphBuilder, gate_of
 from s4edge.model.activations import output_width
 from s4edge.model.block import Block
 from s4edge.model.configuration import Norm, SystemsConfig
@@ -45,11 +45,11 @@ def encode(g: GraphBuilder, model: SequenceModel, x: str) -> str:
     return x
 
 
-def decode(g: GraphBuilder, model: SequenceModel, x: str) -> str:
+def decode(g: GraphBuilder, model: SequenceModel, x: str, output: str | None = "y") -> str:
     """The decoder, to the output ``y``."""
     if model.config.decoder == "linear":
-        return linear(g, model.decoder, x, output="y")
-    return g.add("Identity", x, output="y")
+        return linear(g, model.decoder, x, output=output)
+    return g.add("Identity", x, output=output)
 
 
 def read_inputs(g: GraphBuilder, systems: SystemsConfig, u: str) -> str:
@@ -107,21 +107,31 @@ def after_systems(g: GraphBuilder, block: Block, x: str, u: str, y: str) -> str:
     y, width = g.activation(config.activation, y, width), output_width(config.activation, width)
     if block.gate is not None:
         gate, width = block.gate.config, block.gate.config.width
-        branch = g.activation(gate.activation, linear(g, block.gate.input, u), width)
-        y = linear(g, block.gate.output, y)
-        y = g.activation(gate.output_activation, y, block.gate.output.out_features)
-        y = g.add("Mul", y, branch)
+        branch = _activated(g, block.gate.input, gate.activation, u)
+        y = g.add("Mul", _activated(g, block.gate.output, gate.output_activation, y), branch)
     y = g.activation(config.multiplied_activation, y, width)
     if config.mixing == "linear":
-        y = linear(g, block.mixing, y)
-        width = block.mixing.get_parameter("bias").numel()
-    y = g.activation(config.final_activation, y, width)
+        y = _activated(g, block.mixing, config.final_activation, y)
+    else:
+        y = g.activation(config.final_activation, y, width)
     if config.projection == "linear":
         y = linear(g, block.projection, y)
     if config.residual:
         y = g.add("Add", _scaled(g, x, config.residual_weights[0]),
                   _scaled(g, y, config.residual_weights[1]))  # fmt: skip
     return norm(g, config.norm, block.norm, y) if config.norm_placement == "post" else y
+
+
+def _activated(g: GraphBuilder, module: nn.Module, activation: str, x: str) -> str:
+    """A linear layer and what follows it."""
+    weight, bias = parameters(module, "weight", "bias")
+    width = len(bias)
+    if not activation.startswith("glu"):
+        return g.activation(activation, g.linear(x, weight, bias), width)
+    # Two products instead of one and a split, which would take longer.
+    value, gate = (g.linear(x, weight[part], bias[part])
+                   for part in (slice(width // 2), slice(width // 2, None)))  # fmt: skip
+    return g.add("Mul", value, g.activation(gate_of(activation), gate, width // 2))
 
 
 def _scaled(g: GraphBuilder, x: str, by: float) -> str:

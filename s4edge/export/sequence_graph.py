@@ -1,7 +1,9 @@
 """The sequence graph: whole sequences in, any length; also for models that cannot stream.
 
-Recurrences run inside the graph (Scan), forward or backward in time, so that memory grows with the
-length and nothing else. Kernels that are no recurrences, cut or of one length, are convolutions.
+A layer's sequence is cut into chunks, all of which are convolved at once; what is left to do one
+after another (Scan), forward or backward in time, is to hand the states from chunk to chunk. Memory
+grows with the length and nothing else. Kernels that are no recurrences, cut or of one length, are
+convolutions.
 """
 
 from __future__ import annotations
@@ -13,12 +15,16 @@ from onnx import TensorProto, helper
 
 from s4edge.export.builder import GraphBuilder
 from s4edge.export.parts import after_systems, decode, encode, norm, numbers, read_inputs
-from s4edge.export.slots import decay, lay_out, next_states, outputs
+from s4edge.export.products import per_channel
+from s4edge.export.slots import Slots, decay, entering, lay_out, leaving, pack, unpack
 from s4edge.model.configuration import Pooling
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
 
 Float = NDArray[np.float64]
+
+# Samples that are convolved at once.
+_CHUNK = 32
 
 
 def sequence_graph(model: SequenceModel) -> onnx.ModelProto:
@@ -59,7 +65,7 @@ def _systems(
     if cut is not None:
         terms.append(_convolution(g, systems.kernel(cut).detach().numpy(), v, backward))
     elif config.real_states:
-        terms.append(_scan(g, systems, v, prefix, backward))
+        terms.append(_recurrence(g, systems, v, prefix, backward))
     return g.add("Add", *terms) if len(terms) == 2 else terms[0]
 
 
@@ -79,31 +85,68 @@ def _convolution(g: GraphBuilder, kernel: Float, v: str, backward: bool) -> str:
     return g.add("Transpose", y, perm=[0, 2, 1])
 
 
-def _scan(g: GraphBuilder, systems: DiagonalSystems, v: str, prefix: str, backward: bool) -> str:
-    """The recurrence over the whole sequence."""
+def _recurrence(
+    g: GraphBuilder, systems: DiagonalSystems, v: str, prefix: str, backward: bool
+) -> str:
+    """What the systems give over whole sequences (batch, length, channels), chunk by chunk."""
     modes = systems.modes()
     slots = lay_out([modes])
-    width, channels = 2 * len(slots.channel), modes.channels
-    body = GraphBuilder(prefix=prefix)
-    state, sample, new_state, y = (f"{prefix}{name}" for name in ("state", "u", "next", "y"))
-    decayed = decay(body, slots, state)
-    next_states(body, slots, decayed, sample, output=new_state)
-    # Backward, a sample acts from the one before it on; forward, at once.
-    body.add("Identity", outputs(body, slots, state if backward else new_state), output=y)
+    channels = modes.channels
+    # Filled up to whole chunks, with zeros that nothing before them hears and nothing after reads.
+    length = g.add("Gather", g.add("Shape", v), g.constant([1], "index"), axis=0)
+    chunk = g.constant([_CHUNK], "chunk")
+    missing = g.add("Mod", g.add("Sub", chunk, g.add("Mod", length, chunk)), chunk)
+    zeros = g.constant([0], "zero")
+    pads = g.add("Concat", g.constant([0, 0, 0, 0], "pads"), missing, zeros, axis=0)
+    filled = g.add("Pad", v, pads)
+    chunks = g.add("Reshape", filled, g.constant([-1, _CHUNK, channels], "shape"))
 
-    def value(name: str, size: int) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
+    steps = range(_CHUNK) if backward else range(_CHUNK - 1, -1, -1)
+    entered = entering(g, slots, chunks, np.stack([slots.entering(t) for t in steps]), "batched")
+    by_chunk = g.add("Concat", g.add("Gather", g.add("Shape", v), zeros, axis=0),
+                     g.constant([-1, 2 * slots.count], "shape"), axis=0)  # fmt: skip
+    before = _handed_on(g, slots, g.add("Reshape", entered, by_chunk), prefix, backward)
+    before = unpack(g, slots, g.add("Reshape", before, g.rows(2 * slots.count)))
+
+    steps = range(_CHUNK - 1, -1, -1) if backward else range(1, _CHUNK + 1)
+    from_states = leaving(g, slots, before, np.stack([slots.leaving(t) for t in steps]), "batched")
+    inner = per_channel(g, chunks, _within_chunk(modes.kernel(_CHUNK), backward), "batched")
+    y = g.add("Reshape", g.add("Add", inner, from_states), g.add("Shape", filled))
+    return g.add("Slice", y, zeros, length, g.constant([1], "axis"))
+
+
+def _within_chunk(kernel: Float, backward: bool) -> Float:
+    """(to, from, channels): backward, the first sample to come is one step away."""
+    steps = np.arange(_CHUNK)
+    lag = steps - steps[:, None] - 1 if backward else steps[:, None] - steps
+    taken: Float = np.where(lag >= 0, kernel[:, np.maximum(lag, 0)], 0.0)
+    return taken.transpose(1, 2, 0)
+
+
+def _handed_on(g: GraphBuilder, slots: Slots, entered: str, prefix: str, backward: bool) -> str:
+    """(batch, chunks, states) before each chunk, from what each chunk leaves in them."""
+    width = 2 * slots.count
+    body = GraphBuilder(prefix=prefix)
+    state, left, new_state, before = (
+        f"{prefix}{name}" for name in ("state", "left", "next", "before")
+    )
+    decayed = pack(body, slots, decay(body, slots, unpack(body, slots, state), _CHUNK))
+    body.add("Add", decayed, left, output=new_state)
+    body.add("Identity", state, output=before)
+
+    def value(name: str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", width])
 
     graph = helper.make_graph(
         body.nodes,
-        f"{prefix}step",
-        [value(state, width), value(sample, channels)],
-        [value(new_state, width), value(y, channels)],
+        f"{prefix}chunk",
+        [value(state), value(left)],
+        [value(new_state), value(before)],
         initializer=body.constants,
     )
-    batch = g.add("Gather", g.add("Shape", v), g.constant([0], "index"), axis=0)
+    batch = g.add("Gather", g.add("Shape", entered), g.constant([0], "index"), axis=0)
     zeros = g.add("ConstantOfShape", g.add("Concat", batch, g.constant([width], "width"), axis=0))
-    names = [f"{prefix}last", f"{prefix}outputs"]
+    names = [f"{prefix}last", f"{prefix}befores"]
     direction = [int(backward)]
     attributes = {
         "num_scan_inputs": 1,
@@ -112,7 +155,7 @@ def _scan(g: GraphBuilder, systems: DiagonalSystems, v: str, prefix: str, backwa
         "scan_input_directions": direction,
         "scan_output_directions": direction,
     }
-    g.nodes.append(helper.make_node("Scan", [zeros, v], names, body=graph, **attributes))
+    g.nodes.append(helper.make_node("Scan", [zeros, entered], names, body=graph, **attributes))
     return names[1]
 
 

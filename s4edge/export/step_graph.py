@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from s4edge.errors import S4EdgeError
 from s4edge.export.builder import GraphBuilder
 from s4edge.export.parts import after_systems, decode, encode, norm, numbers, read_inputs
-from s4edge.export.slots import decay, lay_out, next_states, outputs
+from s4edge.export.slots import decay, lay_out, outputs, pack, spread, unpack
 from s4edge.model.block import Block
 from s4edge.model.configuration import Pooling
 from s4edge.model.pooling import state_width
@@ -38,11 +38,10 @@ def step_graph(model: SequenceModel) -> onnx.ModelProto:
     blocks = model.blocks
     slots = lay_out([block.systems.modes() for block in blocks])
     g = GraphBuilder()
-    count = len(slots.channel)
     pooled = state_width(config.pooling, config.d_model)
-    states, *pool = g.split("state", [2 * count, *([pooled] if pooled else [])])
+    states, *pool = g.split("state", [2 * slots.count, *([pooled] if pooled else [])])
 
-    decayed = decay(g, slots, states)
+    decayed = decay(g, slots, unpack(g, slots, states))
     from_old = outputs(g, slots, decayed)
     old_outputs = g.split(from_old, [block.config.systems.channels for block in blocks])
 
@@ -55,15 +54,16 @@ def step_graph(model: SequenceModel) -> onnx.ModelProto:
         x = after_systems(g, block, x, u, y)
         inputs.append(v)
     entering = g.concat(inputs) if len(inputs) > 1 else inputs[0]
-    new_states = [next_states(g, slots, decayed, entering)]
+    states = g.add("Add", decayed, spread(g, slots, entering))
+    new_states = [pack(g, slots, states, None if pool else "next_state")]
 
     x = norm(g, config.final_norm, model.norm, x)
     if pool:
         x, new_pool = _pool(g, config.pooling, x, pool[0], config.d_model)
         new_states.append(new_pool)
+        g.concat(new_states, output="next_state")
     decode(g, model, x)
-    g.concat(new_states, output="next_state")
-    size = 2 * count + pooled
+    size = 2 * slots.count + pooled
     width = 1 if config.encoder == "embedding" else config.d_input
     return g.model(
         {"x": ["batch", width], "state": ["batch", size]},

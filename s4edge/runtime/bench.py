@@ -1,4 +1,4 @@
-"""Latency and memory of step graphs, measured side by side on this machine."""
+"""Latency and memory of graphs, measured side by side on this machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class GraphResult:
 
     Attributes:
         model: the graph's path, as it was given.
-        mode: ``"step"``.
+        mode: ``"step"`` or ``"chunk"``.
         samples_per_run: samples that one run consumes.
         threads: threads that one run may use.
         latency_us: microseconds per run: ``min``, ``p50``, ``p90``, ``p99`` over all rounds.
@@ -102,7 +102,7 @@ def bench(
     duration: float = 3.0,
     progress: Callable[[float], None] | None = None,
 ) -> BenchResult:
-    """Measure step graphs, each in a process of its own, one sequence at a time.
+    """Measure step and chunk graphs, each in a process of its own, one sequence at a time.
 
     Only one of the processes works at any time; they take turns.
 
@@ -123,10 +123,10 @@ def bench(
         raise S4EdgeError(f"duration must be more than 0 seconds, not {duration}")
     infos = [read_info(path) for path in paths]
     for info in infos:
-        if info.mode != "step":
+        if not info.streams:
             raise S4EdgeError(
-                f"{info.path} takes whole sequences; bench measures step graphs. Export one with: "
-                "s4edge export MODEL --onnx"
+                f"{info.path} takes whole sequences; bench measures step and chunk graphs. Export "
+                "one with: s4edge export MODEL --onnx"
             )
     done, turns = 0, len(infos) * (ROUNDS + 1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ class GraphInfo:
     Attributes:
         path: where the graph was read.
         format: version of this description.
-        mode: ``"step"``: one sample per run; ``"sequence"``: a whole sequence.
+        mode: ``"step"``: one sample per run; ``"chunk"``: several; ``"sequence"``: a whole
+            sequence.
         samples_per_run: samples that one run consumes; None for any number.
         d_input: width of one input sample.
         d_output: width of one output sample.
@@ -57,6 +58,11 @@ class GraphInfo:
     version: str
     model_bytes: int
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def streams(self) -> bool:
+        """Whether it goes on from run to run, with a state."""
+        return self.mode != "sequence"
 
     @property
     def state_bytes(self) -> int:
@@ -160,17 +166,20 @@ def _describe(path: Path, session: onnxruntime.InferenceSession) -> GraphInfo:
         if not accepts(description[key]):
             raise _unreadable(path, f"has {key!r} = {description[key]!r}, not {wanted}")
     known = {key: description.pop(key) for key in _EXPECTED}
-    shape = (known["mode"], known["samples_per_run"], known["state_floats"] > 0)
-    if shape not in (("step", 1, True), ("sequence", None, False)):
+    mode, per_run, has_state = known["mode"], known["samples_per_run"], known["state_floats"] > 0
+    if not (
+        (mode, per_run, has_state) in (("step", 1, True), ("sequence", None, False))
+        or (mode == "chunk" and per_run is not None and has_state)
+    ):
         raise S4EdgeError(
-            f"{path} is a graph of mode {known['mode']!r} with {known['samples_per_run']} samples "
-            f"per run, which this s4edge cannot run; export it again with: {EXPORT_HINT}"
+            f"{path} is a graph of mode {mode!r} with {per_run} samples per run, which this "
+            f"s4edge cannot run; export it again with: {EXPORT_HINT}"
         )
     return GraphInfo(path=path, model_bytes=path.stat().st_size, extra=description, **known)
 
 
 def newest_graph(folder: Path) -> Path | None:
-    """Find the step graph in ``folder`` that s4edge wrote last.
+    """Find the graph with a state in ``folder`` that s4edge wrote last.
 
     Files that s4edge did not write, or that cannot be read, are passed over.
 
@@ -185,16 +194,23 @@ def newest_graph(folder: Path) -> Path | None:
             continue
     for _, path in sorted(candidates, reverse=True):
         with contextlib.suppress(S4EdgeError):
-            if read_info(path).mode == "step":
+            if read_info(path).streams:
                 return path
     return None
 
 
 def _check_signature(info: GraphInfo, session: onnxruntime.InferenceSession) -> int | None:
     """Compare inputs and outputs with the description; give the batch size if it is fixed."""
-    step = info.mode == "step"
-    inputs = {"x": info.d_input} | ({"state": info.state_floats} if step else {})
-    outputs = {"y": info.d_output} | ({"next_state": info.state_floats} if step else {})
+    per_run = info.samples_per_run
+    # Between batch and features: nothing in a step graph, T samples in a chunk graph, any number
+    # in a sequence graph, which may pool over them.
+    between = {"step": (), "chunk": (per_run,), "sequence": (None,)}[info.mode]
+    inputs = {"x": [(*between, info.d_input)]}
+    outputs = {"y": [(*between, info.d_output)]}
+    if info.streams:
+        inputs["state"] = outputs["next_state"] = [(info.state_floats,)]
+    else:
+        outputs["y"].append((info.d_output,))
     batches = set()
     for kind, found, wanted in (
         ("inputs", session.get_inputs(), inputs),
@@ -202,14 +218,15 @@ def _check_signature(info: GraphInfo, session: onnxruntime.InferenceSession) -> 
     ):
         as_described = {port.name for port in found} == set(wanted) and all(
             port.type == "tensor(float)"
-            and len(port.shape) in ((2,) if step else (2, 3))
-            # A width that the graph leaves open is a name or None.
-            and (not _is_int(port.shape[-1]) or port.shape[-1] == wanted[port.name])
+            and any(_is_shape(port.shape[1:], shape) for shape in wanted[port.name])
             for port in found
         )
         if not as_described:
             has = ", ".join(f"{port.name} {port.type}{port.shape}" for port in found)
-            needs = ", ".join(f"{name} (batch, {width})" for name, width in wanted.items())
+            needs = ", ".join(
+                f"{name} (batch, {', '.join(str(each or 'length') for each in shapes[0])})"
+                for name, shapes in wanted.items()
+            )
             raise S4EdgeError(
                 f"{info.path} is not the {info.mode} graph that it is described as: its {kind} are "
                 f"{has or 'none'}, not {needs}; export it again with: {EXPORT_HINT}"
@@ -220,6 +237,14 @@ def _check_signature(info: GraphInfo, session: onnxruntime.InferenceSession) -> 
             f"{info.path} mixes batch sizes {sorted(batches)}; export it again with: {EXPORT_HINT}"
         )
     return batches.pop() if batches else None
+
+
+def _is_shape(found: Sequence[object], wanted: Sequence[int | None]) -> bool:
+    """Whether sizes are as wanted; those that a graph leaves open are names or None."""
+    return len(found) == len(wanted) and all(
+        size == want or want is None or not _is_int(size)
+        for size, want in zip(found, wanted, strict=True)
+    )
 
 
 def _is_int(value: object) -> bool:

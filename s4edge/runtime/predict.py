@@ -22,7 +22,7 @@ def predict(
     lengths: npt.NDArray[np.int64] | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Floats:
-    """Run sequences from zero state: a step graph sample by sample, a sequence graph at once.
+    """Run sequences from zero state: streamed, or through a sequence graph at once.
 
     Args:
         graph: an opened graph.
@@ -38,7 +38,7 @@ def predict(
         S4EdgeError: ``x`` has another width, or a length for which the model is not exact.
     """
     info = graph.info
-    x = _features(graph, x)
+    x = features(graph, x)
     samples, length, _ = x.shape
     last = np.full(samples, length) if lengths is None else lengths
     if info.length is not None and (last != info.length).any():
@@ -51,28 +51,38 @@ def predict(
             f"{info.path} is exact for the first {info.exact_samples} samples (the model's kernels "
             f"are cut there), the data has {last.max()}; export it with --mode sequence"
         )
-    if info.mode == "sequence":
+    if not info.streams:
         return _predict_at_once(graph, x, last, progress)
     pools = info.pooling != "none"
     shape = (samples, info.d_output) if pools else (samples, length, info.d_output)
     outputs = np.zeros(shape, np.float32)
+    run = info.samples_per_run or 1
     for start in range(0, samples, _BATCH):
-        part = slice(start, min(start + _BATCH, samples))
-        stream = Stream(graph, part.stop - part.start)
-        for t in range(length):
-            y = stream.step(x[part, t])
+        rows = slice(start, min(start + _BATCH, samples))
+        stream = Stream(graph, rows.stop - rows.start)
+        for begin in range(0, length, run):
+            # Of a last chunk that is not whole the first outputs count, whatever fills it up.
+            taken = x[rows, begin : begin + run]
+            filled = np.pad(taken, ((0, 0), (0, run - taken.shape[1]), (0, 0)))
+            y = stream.step(filled if info.mode == "chunk" else filled[:, 0])
+            y = y.reshape(len(y), run, -1)[:, : taken.shape[1]]
             if pools:
-                ends = last[part] == t + 1
-                outputs[part][ends] = y[ends]
+                at = last[rows] - 1 - begin
+                (ending,) = np.nonzero((at >= 0) & (at < taken.shape[1]))
+                outputs[rows][ending] = y[ending, at[ending]]
             else:
-                outputs[part, t] = y
-            if t % 64 == 63:
-                progress((start + (part.stop - start) * (t + 1) / length) / samples)
+                outputs[rows, begin : begin + run] = y
+            if begin // run % 64 == 63:
+                progress((start + (rows.stop - start) * (begin + run) / length) / samples)
     return outputs
 
 
-def _features(graph: Graph, x: Floats | npt.NDArray[np.int64]) -> Floats:
-    """(samples, length, d_input) float32; tokens become floats."""
+def features(graph: Graph, x: Floats | npt.NDArray[np.int64]) -> Floats:
+    """Sequences as a graph takes them, (samples, length, d_input) float32: tokens become floats.
+
+    Raises:
+        S4EdgeError: the graph takes sequences of another kind or width.
+    """
     info = graph.info
     if info.tokens is not None:
         if x.ndim != 2 or x.min() < 0 or x.max() >= info.tokens:

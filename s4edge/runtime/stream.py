@@ -1,4 +1,4 @@
-"""Streaming samples through a step graph."""
+"""Streaming samples through a step or chunk graph."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ Floats = npt.NDArray[np.float32]
 
 
 class Stream:
-    """One sequence, or a batch of them side by side, going through a step graph.
+    """One sequence, or a batch of them side by side, going through a step or chunk graph.
 
     Several streams may share a graph; each has its own state. Where ``graph.info.length`` is
     set, the outputs are exact only for sequences of that many samples: `reset` between them.
+
+    `step` is the quick way, one run of the graph: a sample, or a chunk of T. `extend` takes any
+    number of samples and keeps those that make no whole chunk for the next call; `finish` gives
+    the outputs after these.
     """
 
     def __init__(self, graph: Graph, batch: int = 1) -> None:
         """Allocate every buffer, with the state at zero.
 
         Args:
-            graph: an opened step graph.
+            graph: an opened step or chunk graph.
             batch: sequences that go side by side.
 
         Raises:
             S4EdgeError: the graph cannot take that batch size.
         """
         info = graph.info
-        if info.mode != "step":
+        if not info.streams:
             raise S4EdgeError(
                 f"{info.path} takes whole sequences and cannot be streamed; export a step graph "
                 "with: s4edge export MODEL --onnx"
@@ -42,33 +46,45 @@ class Stream:
         if graph.batch not in (None, batch):
             raise S4EdgeError(f"{info.path} is fixed to batch size {graph.batch}, not {batch}")
         self._session = graph.session
-        self._x: Floats = np.zeros((batch, info.d_input), np.float32)
-        self._y: Floats = np.zeros((batch, info.d_output), np.float32)
+        self.samples_per_run = info.samples_per_run or 1
+        between = () if info.mode == "step" else (self.samples_per_run,)
+        self._x: Floats = np.zeros((batch, *between, info.d_input), np.float32)
+        self._y: Floats = np.zeros((batch, *between, info.d_output), np.float32)
         self._states: tuple[Floats, Floats] = (
             np.zeros((batch, info.state_floats), np.float32),
             np.zeros((batch, info.state_floats), np.float32),
         )
+        self._waiting: Floats = np.zeros((batch, 0, info.d_input), np.float32)
         # One binding for each direction: the state is never copied, the buffers swap roles.
         self._bindings = (self._bind(0, 1), self._bind(1, 0))
         self._current = 0
 
     def step(self, x: npt.ArrayLike) -> Floats:
-        """Take in one sample and give the output after it.
+        """Take in what one run of the graph takes, and give the output after each sample of it.
 
         Args:
-            x: the sample, (batch, d_input); or (d_input,) for a batch of one.
+            x: a sample, (batch, d_input), or a chunk, (batch, T, d_input); without the first axis
+                for a batch of one.
 
         Returns:
-            (batch, d_output): the stream's own buffer. The next `step` overwrites it; copy
-            what has to last.
+            (batch, d_output) or (batch, T, d_output): the stream's own buffer. The next `step`
+            overwrites it; copy what has to last.
 
         Raises:
-            S4EdgeError: ``x`` has another shape or holds no real numbers.
+            S4EdgeError: ``x`` has another shape or holds no real numbers, or samples wait for a
+                whole chunk.
         """
+        if self._waiting.shape[1]:
+            raise S4EdgeError(
+                f"{self._waiting.shape[1]} samples wait for a whole chunk of "
+                f"{self.samples_per_run}: go on with `extend`, or `reset`"
+            )
         sample = np.asarray(x)
         if sample.shape != self._x.shape and (1, *sample.shape) != self._x.shape:
+            kind, axes = ("sample", "batch, d_input") if self._x.ndim == 2 else (
+                "chunk", "batch, T, d_input")  # fmt: skip
             raise S4EdgeError(
-                f"a sample of shape {sample.shape} was given to a stream of (batch, d_input) = "
+                f"a {kind} of shape {sample.shape} was given to a stream of ({axes}) = "
                 f"{self._x.shape}"
             )
         try:
@@ -81,21 +97,86 @@ class Stream:
         self._current = 1 - self._current
         return self._y
 
+    def extend(self, x: npt.ArrayLike) -> Floats:
+        """Take in any number of samples and give the outputs that are ready.
+
+        Args:
+            x: (batch, samples, d_input); (samples, d_input) for a batch of one.
+
+        Returns:
+            (batch, outputs, d_output), a new array: of a step graph one for each sample, of a
+            chunk graph those of the chunks that are whole now.
+
+        Raises:
+            S4EdgeError: ``x`` has another shape or holds no real numbers.
+        """
+        samples = np.asarray(x)
+        batch, d_input = self._x.shape[0], self._x.shape[-1]
+        if samples.ndim == 2 and batch == 1:
+            samples = samples[None]
+        if samples.ndim != 3 or (samples.shape[0], samples.shape[2]) != (batch, d_input):
+            raise S4EdgeError(
+                f"samples of shape {np.shape(x)} were given to a stream of (batch, samples, "
+                f"d_input) = ({batch}, any, {d_input})"
+            )
+        if not np.can_cast(samples.dtype, np.float32, "same_kind"):
+            raise S4EdgeError(f"samples of {samples.dtype} were given where float32 is wanted")
+        samples = np.concatenate([self._waiting, samples], axis=1, dtype=np.float32)
+        self._waiting = self._waiting[:, :0]
+        run = self.samples_per_run
+        whole = samples.shape[1] // run * run
+        y: Floats = np.empty((batch, whole, self._y.shape[-1]), np.float32)
+        for start in range(0, whole, run):
+            part = samples[:, start : start + run]
+            y[:, start : start + run] = self.step(part.reshape(self._x.shape)).reshape(
+                batch, run, -1
+            )
+        self._waiting = samples[:, whole:].copy()
+        return y
+
+    def finish(self) -> Floats:
+        """Give the outputs after the samples that wait for a whole chunk.
+
+        They go on waiting: a sequence may be carried on after a look at its last outputs.
+
+        Returns:
+            (batch, waiting samples, d_output), a new array.
+        """
+        waiting = self._waiting
+        count = waiting.shape[1]
+        if count == 0:
+            return np.empty((len(waiting), 0, self._y.shape[-1]), np.float32)
+        # Filled up: no output depends on what comes later. The state after it is not kept.
+        filled = np.zeros(self._x.shape, np.float32)
+        filled[:, :count] = waiting
+        self._waiting = waiting[:, :0]
+        y: Floats = self.step(filled)[:, :count].copy()
+        self._current, self._waiting = 1 - self._current, waiting
+        return y
+
     def reset(self) -> None:
-        """Start a new sequence: the state is zero again."""
+        """Start a new sequence: the state is zero again and no sample waits."""
         self._states[self._current].fill(0)
+        self._waiting = self._waiting[:, :0]
 
     @property
     def state(self) -> Floats:
-        """A copy of the packed state, (batch, S)."""
+        """A copy of the packed state after the last whole chunk, (batch, S)."""
         state: Floats = self._states[self._current].copy()
         return state
 
-    def restore(self, state: npt.ArrayLike) -> None:
-        """Go on from a state saved before, (batch, S).
+    @property
+    def waiting(self) -> Floats:
+        """A copy of the samples that wait for a whole chunk, (batch, fewer than T, d_input)."""
+        return self._waiting.copy()
+
+    def restore(self, state: npt.ArrayLike, waiting: npt.ArrayLike | None = None) -> None:
+        """Go on from what was saved: `state`, and `waiting` where samples waited.
+
+        The state may come from a step or chunk graph of the same model alike.
 
         Raises:
-            S4EdgeError: ``state`` has another shape.
+            S4EdgeError: ``state`` or ``waiting`` has another shape.
         """
         current = self._states[self._current]
         saved = np.asarray(state)
@@ -104,7 +185,17 @@ class Stream:
                 f"a state of shape {saved.shape} was given to a stream of (batch, S) = "
                 f"{current.shape}"
             )
+        left = self._waiting[:, :0] if waiting is None else np.array(waiting, np.float32)
+        batch, _, d_input = self._waiting.shape
+        if left.ndim != 3 or left.shape[::2] != (batch, d_input) or (
+            left.shape[1] >= self.samples_per_run
+        ):  # fmt: skip
+            raise S4EdgeError(
+                f"waiting samples of shape {left.shape} were given to a stream of (batch, fewer "
+                f"than T, d_input) = ({batch}, < {self.samples_per_run}, {d_input})"
+            )
         current[...] = saved
+        self._waiting = left
 
     def _bind(self, now: int, after: int) -> onnxruntime.IOBinding:
         binding: Any = self._session.io_binding()

@@ -68,9 +68,12 @@ class Worker:
         graph = open_graph(path, threads)
         self._stream = Stream(graph)
         self.load_seconds = time.perf_counter() - start
-        shape = (INPUT_SAMPLES, 1, graph.info.d_input)
+        run = self._stream.samples_per_run
+        between = (run,) if graph.info.mode == "chunk" else ()
+        shape = (max(1, INPUT_SAMPLES // run), 1, *between, graph.info.d_input)
         self._samples = rng.standard_normal(shape, dtype=np.float32)
-        self._length = graph.info.length
+        # Runs after which a sequence is over, where the model knows one length only.
+        self._runs = None if graph.info.length is None else -(-graph.info.length // run)
         self._latencies = Latencies()
         self._peak_rss_bytes = 0
         self._steps = 0
@@ -84,9 +87,9 @@ class Worker:
         runs = 0
         end = clock() + int(seconds * 1e9)
         while True:
-            if self._length is not None and self._steps % self._length == 0:
+            if self._runs is not None and self._steps % self._runs == 0:
                 self._stream.reset()
-            sample = samples[self._steps % INPUT_SAMPLES]
+            sample = samples[self._steps % len(samples)]
             start = clock()
             step(sample)
             now = clock()
