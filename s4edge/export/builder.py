@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-# LayerNormalization came with opset 17; nothing newer is used, so that old runtimes load the graph.
-OPSET = 17
-IR_VERSION = 8
+# The lowest opsets that have the operators: 17 brought LayerNormalization, 13 made the sizes of
+# Split and the axes of sums inputs. Old runtimes load what is no newer than it has to be.
+_OPSET, _OPSET_WITH_NORM = 13, 17
+_IR_VERSION = 8
 
 
 class GraphBuilder:
@@ -106,10 +107,12 @@ class GraphBuilder:
         graph = helper.make_graph(
             self.nodes, name, values(inputs), values(outputs), initializer=self.constants
         )
+        with_norm = any(node.op_type == "LayerNormalization" for node in self.nodes)
+        opset = _OPSET_WITH_NORM if with_norm else _OPSET
         return helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", opset)],
+            ir_version=_IR_VERSION,
             producer_name="s4edge",
         )
 

@@ -16,7 +16,6 @@ import torch
 import s4edge
 from s4edge.errors import S4EdgeError
 from s4edge.export.activation_ranges import activation_ranges
-from s4edge.export.builder import OPSET
 from s4edge.export.chunk_graph import choose_chunk, chunk_graph, matrix_bytes
 from s4edge.export.precision import PRECISIONS, with_half_weights, with_int8_layers
 from s4edge.export.sequence_graph import sequence_graph
@@ -153,7 +152,7 @@ def export_model(
         nodes=len(chosen.graph.node),
         state_floats=description["state_floats"],
         bytes=path.stat().st_size,
-        opset=OPSET,
+        opset=chosen.opset_import[0].version,
         max_abs_error=difference,
         max_abs_output=largest,
         exact_samples=description["exact_samples"],

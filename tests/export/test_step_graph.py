@@ -55,11 +55,24 @@ def test_only_standard_operators_of_a_low_opset(tmp_path: Path) -> None:
     exported = s4edge.export_onnx(random_model(), tmp_path / "m.onnx")
     graph = onnx.load(tmp_path / "m.onnx")
     assert [(o.domain, o.version) for o in graph.opset_import] == [("", exported.opset)]
-    assert exported.opset <= 17
+    assert exported.opset == 17  # LayerNormalization's
     assert exported.nodes == len(graph.graph.node)
     description = json.loads(graph.metadata_props[0].value)
     assert description["state_floats"] == exported.state_floats
     assert exported.bytes == (tmp_path / "m.onnx").stat().st_size
+
+
+@pytest.mark.parametrize("mode", ["step", "chunk", "sequence"])
+def test_without_norms_an_older_opset_will_do(tmp_path: Path, mode: str) -> None:
+    import dataclasses
+
+    model = random_model()
+    for block in model.blocks:
+        block.config = dataclasses.replace(block.config, norm="none")
+        block.norm = torch.nn.Identity()
+    exported = s4edge.export_onnx(model, tmp_path / "m.onnx", mode, precision="int8")
+    assert exported.opset == 13
+    onnx.checker.check_model(str(tmp_path / "m.onnx"), full_check=True)
 
 
 def test_slow_poles_do_not_drift(tmp_path: Path) -> None:

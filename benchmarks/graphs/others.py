@@ -1,0 +1,176 @@
+"""What our graphs are compared with: upstream's step, torch's exporter, GRU and LSTM graphs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import sys
+import types
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from models import D_MODEL, LAYERS, OUTPUTS
+from torch import Tensor, nn
+
+from s4edge.export.builder import GraphBuilder
+from s4edge.export.parts import after_systems, decode, encode, norm, read_inputs
+from s4edge.export.step_graph import _first_tap, _pool
+from s4edge.model.pooling import state_width
+from s4edge.model.sequence_model import SequenceModel
+
+
+def upstream_step(folder: Path, state: int) -> Callable[[], object]:
+    """4 of upstream's S4Block (diagonal) with residual and LayerNorm, one sample in eager torch."""
+    for path in (folder, folder / "models" / "s4"):
+        sys.path.insert(0, str(path))
+    if "pytorch_lightning" not in sys.modules and not importlib.util.find_spec("pytorch_lightning"):
+        # All that upstream's layer wants of it is one decorator around log messages.
+        lightning = types.ModuleType("pytorch_lightning.utilities")
+        lightning.rank_zero_only = lambda function: function  # type: ignore[attr-defined]
+        sys.modules["pytorch_lightning"] = types.ModuleType("pytorch_lightning")
+        sys.modules["pytorch_lightning.utilities"] = lightning
+    make = importlib.import_module("s4").S4Block
+    blocks, norms = [], nn.ModuleList(nn.LayerNorm(D_MODEL) for _ in range(LAYERS))
+    for _ in range(LAYERS):
+        with contextlib.redirect_stdout(io.StringIO()):
+            block = make(D_MODEL, d_state=state, mode="diag", final_act="glu").eval()
+        block.setup_step()
+        blocks.append(block)
+    encoder, decoder = nn.Linear(1, D_MODEL), nn.Linear(D_MODEL, OUTPUTS)
+    x = torch.randn(1, 1)
+    with torch.inference_mode():
+        states = [block.default_state(1) for block in blocks]
+
+    def run() -> None:
+        with torch.inference_mode():
+            h = encoder(x)
+            for index, (block, layer_norm) in enumerate(zip(blocks, norms, strict=True)):
+                z, states[index] = block.step(h, states[index])
+                h = layer_norm(h + z)
+            decoder(h)
+
+    torch.set_num_threads(1)
+    run()
+    return run
+
+
+class _Layer(nn.Module):
+    """A diagonal layer's step as one writes it down: complex numbers as pairs of arrays."""
+
+    def __init__(self, state: int) -> None:
+        super().__init__()
+        pairs = state // 2
+        rng = np.random.default_rng(0)
+        pole = np.exp(rng.uniform(-3, -1, (D_MODEL, 1)) * (0.5 + 1j * np.pi * np.arange(pairs)))
+        for name, value in (("a", pole / np.abs(pole) * 0.99), ("b", pole), ("c", pole)):
+            self.register_buffer(f"{name}_real", torch.tensor(value.real, dtype=torch.float32))
+            self.register_buffer(f"{name}_imag", torch.tensor(value.imag, dtype=torch.float32))
+        self.D = nn.Parameter(torch.randn(D_MODEL))
+        self.output, self.norm = nn.Linear(D_MODEL, 2 * D_MODEL), nn.LayerNorm(D_MODEL)
+
+    def forward(self, u: Tensor, real: Tensor, imag: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        new_real = self.a_real * real - self.a_imag * imag + self.b_real * u[..., None]
+        new_imag = self.a_real * imag + self.a_imag * real + self.b_imag * u[..., None]
+        y = 2 * (self.c_real * new_real - self.c_imag * new_imag).sum(-1) + self.D * u
+        y = nn.functional.glu(self.output(nn.functional.gelu(y)))
+        return self.norm(u + y), new_real, new_imag
+
+
+class _Straightforward(nn.Module):
+    def __init__(self, state: int) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(1, D_MODEL), nn.Linear(D_MODEL, OUTPUTS)
+        self.layers = nn.ModuleList(_Layer(state) for _ in range(LAYERS))
+
+    def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        h, after = self.encoder(x), []
+        for index, layer in enumerate(self.layers):
+            h, real, imag = layer(h, states[2 * index], states[2 * index + 1])
+            after += [real, imag]
+        return self.decoder(h), *after
+
+
+def torch_export(state: int) -> onnx.ModelProto:
+    """``torch.onnx.export`` of a step module written without thought of graphs."""
+    module = _Straightforward(state).eval()
+    states = [torch.zeros(1, D_MODEL, state // 2) for _ in range(2 * LAYERS)]
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module, (torch.zeros(1, 1), *states), file, opset_version=17, dynamo=False,
+            input_names=["x", *(f"state{i}" for i in range(len(states)))],
+            output_names=["y", *(f"next{i}" for i in range(len(states)))],
+        )  # fmt: skip
+    return onnx.load_from_string(file.getvalue())
+
+
+def without_states(model: SequenceModel) -> onnx.ModelProto:
+    """Our step graph with no system states in it: the floor."""
+    config = model.config
+    g = GraphBuilder()
+    pooled = state_width(config.pooling, config.d_model)
+    x = encode(g, model, "x")
+    for block in model.blocks:
+        pre = block.config.norm_placement == "pre"
+        u = norm(g, block.config.norm, block.norm, x) if pre else x
+        v = read_inputs(g, block.config.systems, u)
+        y = g.add("Mul", v, g.constant(_first_tap(block), "tap"))
+        x = after_systems(g, block, x, u, y)
+    x, pool = _pool(g, config.pooling, norm(g, config.final_norm, model.norm, x), "state",
+                    config.d_model)  # fmt: skip
+    g.add("Identity", pool, output="next_state")
+    decode(g, model, x)
+    return g.model(
+        {"x": ["batch", config.d_input], "state": ["batch", pooled]},
+        {"y": ["batch", config.d_output], "next_state": ["batch", pooled]},
+        "floor",
+    )
+
+
+def recurrent_network(kind: str, length: int = 1) -> onnx.ModelProto:
+    """4 layers of "GRU" or "LSTM", d_model 128, ``length`` samples a run."""
+    rng = np.random.default_rng(0)
+    gates = {"GRU": 3, "LSTM": 4}[kind]
+
+    def weights(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape) / np.sqrt(D_MODEL)
+
+    g = GraphBuilder()
+    names = ["h", *(["c"] if kind == "LSTM" else [])]
+    # (length, 1, features), as the operators take it.
+    x = g.add("Reshape", "x", g.constant([length, 1, 1], "shape"))
+    x = g.add("Add", g.add("MatMul", x, g.constant(weights(1, D_MODEL))), g.constant(weights(D_MODEL)))  # noqa: E501  # fmt: skip
+    shape = g.constant([length, 1, D_MODEL], "shape")
+    states = {}
+    for layer in range(LAYERS):
+        rows = gates * D_MODEL
+        constants = [g.constant(weights(1, rows, D_MODEL)), g.constant(weights(1, rows, D_MODEL)),
+                     g.constant(weights(1, 2 * rows))]  # fmt: skip
+        after = [f"next_{name}{layer}" for name in names]
+        attributes = {"linear_before_reset": 1} if kind == "GRU" else {}
+        g.nodes.append(
+            onnx.helper.make_node(
+                kind,
+                [x, *constants, "", *(f"state_{name}{layer}" for name in names)],
+                [f"all{layer}", *after],
+                hidden_size=D_MODEL,
+                **attributes,
+            )
+        )
+        states |= dict(zip((f"state_{name}{layer}" for name in names), after, strict=True))
+        x = g.add("Reshape", f"all{layer}", shape)
+    x = g.add("Reshape", x, g.constant([length, D_MODEL], "shape"))
+    g.linear(x, weights(OUTPUTS, D_MODEL), weights(OUTPUTS), output="y")
+    size: list[str | int] = [1, 1, D_MODEL]
+    return g.model(
+        {"x": [length, 1]} | dict.fromkeys(states, size),
+        {"y": [length, OUTPUTS]} | dict.fromkeys(states.values(), size),
+        kind.lower(),
+    )
