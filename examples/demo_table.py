@@ -13,6 +13,9 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
+# Samples per run of the chunk graphs.
+CHUNK = 16
+
 
 class Shell:
     """Runs s4edge commands in one folder, shows them, and gives their JSON answers."""
@@ -38,42 +41,51 @@ class Shell:
 
 
 def measured(shell: Shell, label: str, model: str, data: str) -> dict[str, Any]:
-    """A row of the table: a model's accuracy, its graph, and the graph's accuracy."""
-    graph = str(Path(model).with_suffix(".onnx"))
+    """A row of the table: a model's accuracy, its graphs, and the step graph's accuracy."""
+    stem = Path(model).stem
+    graph, in_chunks = f"{stem}.onnx", f"{stem}-chunk{CHUNK}.onnx"
     states = shell.run("inspect", model)["real_states"]
     accuracy = shell.run("eval", model, "--data", data)["value"]
     exported = shell.run("export", model, "--onnx", "-o", graph)
     streamed = shell.run("eval", graph, "--data", data)["value"]
-    found = {"accuracy": accuracy, "streamed": streamed, "graph": graph, **exported}
+    shell.run("export", model, "--onnx", "--chunk", str(CHUNK), "-o", in_chunks)
+    found = {"accuracy": accuracy, "streamed": streamed, "graphs": (graph, in_chunks), **exported}
     return {"label": label, "real_states": states, **found}
 
 
-def table(title: str, tested: str, rows: list[dict[str, Any]], bench: dict[str, Any]) -> Table:
+def bench(shell: Shell, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """``s4edge bench`` on all graphs of all rows, in turns."""
+    graphs = [graph for row in rows for graph in row["graphs"]]
+    return shell.run("bench", *graphs, "--duration", "2")
+
+
+def table(title: str, tested: str, rows: list[dict[str, Any]], found: dict[str, Any]) -> Table:
     """One row per model.
 
     Args:
         title: of the table.
         tested: what accuracy is on, and what else is to be said of the rows.
         rows: from `measured`.
-        bench: the answer of ``s4edge bench`` on their graphs, in that order.
+        found: from `bench` on the same rows.
     """
-    device = bench["device"]["cpu"]
+    device = found["device"]["cpu"]
+    timings = found["results"]
     out = Table(
         title=title,
         box=rich.box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        caption=f"{tested} µs per sample, streamed one by one, 1 thread, {device}, "
-        f"{bench['runtime']}; accuracy of the model and of its graph.\nkB per stream: what each "
-        "running stream keeps. Peak memory of a process that streams: "
-        f"{bench['results'][-1]['peak_rss_bytes'] / 1e6:.0f} MB, nearly all Python and "
-        "onnxruntime.",
+        caption=f"{tested} µs per sample, fastest and median, streamed one by one and in chunks "
+        f"of {CHUNK}; 1 thread, {device}, {found['runtime']}; accuracy of the model and of its "
+        "step graph. Graph: the step graph's file. kB per stream: what each running stream keeps. "
+        "Peak memory of a process that streams: "
+        f"{timings[-2]['peak_rss_bytes'] / 1e6:.0f} MB, nearly all Python and onnxruntime.",
         caption_justify="left",
     )
     out.add_column("model", no_wrap=True)
-    for heading in ("real\nstates", "accuracy:\nmodel", "\ngraph", "graph\nkB", "kB per\nstream",
-                    "fastest\nµs", "median\nµs"):  # fmt: skip
+    for heading in ("real\nstates", "model's\naccuracy", "graph's\n", "graph\nkB",
+                    "kB per\nstream", "µs one\nby one", "\n", "µs in\nchunks", "\n"):  # fmt: skip
         out.add_column(heading, justify="right", no_wrap=True)
-    for row, timing in zip(rows, bench["results"], strict=True):
+    for row, timing, chunked in zip(rows, timings[::2], timings[1::2], strict=True):
         out.add_row(
             row["label"],
             f"{row['real_states']:,}",
@@ -83,5 +95,7 @@ def table(title: str, tested: str, rows: list[dict[str, Any]], bench: dict[str, 
             f"{timing['state_bytes'] / 1000:,.1f}",
             f"{timing['latency_us']['min']:.1f}",
             f"{timing['us_per_sample']:.1f}",
+            f"{chunked['latency_us']['min'] / CHUNK:.1f}",
+            f"{chunked['us_per_sample']:.1f}",
         )
     return out

@@ -44,6 +44,7 @@ from trained_checkpoints import load_test
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import NullFormatter
 
 STATES = (64, 32, 16, 8, 4, 2)
 CHUNK = 16
@@ -140,7 +141,12 @@ def _plot(timed: dict[str, Timed], folder: Path) -> None:
     axes.set(xscale="log", yscale="log", xlabel="state size", ylabel="µs per sample",
              title=f"{LAYERS} layers, d_model {D_MODEL}, GLU, 1 thread")  # fmt: skip
     axes.set_xticks(STATES, [str(n) for n in STATES])
-    axes.legend()
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    ticks = (5, 10, 20, 50, 100, 200)
+    axes.set_yticks(ticks, [str(each) for each in ticks])
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.legend(loc="upper left", fontsize="small", ncols=2)
+    axes.set_ylim(5, 400)
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / "states.png", dpi=120)
     console.print(f"Wrote {folder / 'states.png'}")

@@ -18,7 +18,7 @@ from rich.console import Console
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from demo_table import Shell, measured, table  # noqa: E402
+from demo_table import Shell, bench, measured, table  # noqa: E402
 
 PLAIN_STATES = ("16", "8")
 CALIBRATED_STATES = ("8", "4", "2", "1")
@@ -56,14 +56,14 @@ def main(folder: Path) -> None:
             "-o", small,
         )  # fmt: skip
         rows.append(measured(shell, f"state {state}, trained", small, TEST))
-    bench = shell.run("bench", *(row["graph"] for row in rows), "--duration", "2")
+    timings = bench(shell, rows)
     console.print()
     tested = (
         "500 held-out digits. Calibrated: states are allocated and channels refined on "
         f"{TRAIN}, without labels. Trained: the same, then {EPOCHS} epochs on it with labels."
     )
     title = "8x8 digits as sequences of 64 samples: one model, fewer and fewer states"
-    console.print(table(title, tested, rows, bench))
+    console.print(table(title, tested, rows, timings))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from rich.console import Console
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from demo_table import Shell, measured, table  # noqa: E402
+from demo_table import Shell, bench, measured, table  # noqa: E402
 
 STATES = ("8", "2")
 TRAIN, VALIDATION, TEST = (f"spoken-{part}.npz" for part in ("train", "validation", "test"))
@@ -50,14 +50,14 @@ def main(source: Path, folder: Path, epochs: int) -> None:
             "-o", trained,
         )  # fmt: skip
         rows.append(measured(shell, f"state {state}, distilled", trained, TEST))
-    bench = shell.run("bench", *(row["graph"] for row in rows), "--duration", "2")
+    timings = bench(shell, rows)
     console.print()
     tested = (
         "300 held-out clips of the usual split, at 4 kHz. Reduced on the training clips without "
         f"labels; distilled: {epochs} epochs towards the original, without labels."
     )
     title = "Spoken digits from raw audio: one model, fewer and fewer states"
-    console.print(table(title, tested, rows, bench))
+    console.print(table(title, tested, rows, timings))
 
 
 if __name__ == "__main__":
