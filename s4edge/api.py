@@ -114,11 +114,12 @@ def export_onnx(
     precision: str = "fp32",
     data: Data | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
+    rate: float | None = None,
 ) -> Exported:
     """Write a model as an ONNX graph. See `s4edge.export.onnx_file.export_model`."""
     from s4edge.export.onnx_file import export_model
 
-    return export_model(model, path, mode, chunk, precision, data, progress)
+    return export_model(model, path, mode, chunk, precision, data, progress, rate)
 
 
 def evaluate(

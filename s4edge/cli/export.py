@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     "activations where that is better than finding their range at every run.",
 )  # fmt: skip
 @click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), metavar="HZ",
+    help="Samples per second that the model was trained on: `s4edge run` refuses recordings of "
+    "another rate.",
+)  # fmt: skip
+@click.option(
     "-o", "--output", "path", type=click.Path(path_type=Path), metavar="OUT",
     help="The file to write.  [default: <stem>.onnx here, with -chunk16, -sequence, -int8 and so "
     "on before the dot]",
@@ -52,6 +57,7 @@ def export(
     chunk: int | None,
     precision: str,
     data: str | None,
+    rate: float | None,
     path: Path | None,
     assignments: tuple[str, ...],
     as_json: bool,
@@ -79,8 +85,9 @@ def export(
     check_writable(path, model)
     with output.progress("Measuring on the data") as progress:
         exported = export_onnx(
-            loaded, path, mode, chunk=chunk, precision=precision, data=samples, progress=progress
-        )
+            loaded, path, mode, chunk=chunk, precision=precision, data=samples, progress=progress,
+            rate=rate,
+        )  # fmt: skip
     if as_json:
         output.emit_json(exported.to_json())
         return

@@ -55,6 +55,7 @@ class Exported:
         max_abs_output: the largest output there, to compare it with.
         exact_samples: samples after which the model's kernels are cut and a streamed graph's are
             not; None for any number.
+        rate: samples per second that the graph says it expects, or None.
         precision: a member of `s4edge.export.precision.PRECISIONS`.
         matrix_bytes: of a chunk graph, bytes of the kernels and of the matrices between chunks and
             states, as a runtime holds them.
@@ -72,6 +73,7 @@ class Exported:
     max_abs_error: float
     max_abs_output: float
     exact_samples: int | None
+    rate: float | None
     precision: str
     matrix_bytes: int | None
     activations: str | None
@@ -96,6 +98,7 @@ def export_model(
     precision: str = "fp32",
     data: Data | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
+    rate: float | None = None,
 ) -> Exported:
     """Write a model as an ONNX graph and check it against the model.
 
@@ -109,6 +112,8 @@ def export_model(
             int8 to calibrate the ranges of activations on where that is better than finding them
             at every run.
         progress: called with the fraction done.
+        rate: samples per second of what the model was trained on, for `s4edge run` to hold
+            recordings to.
 
     Raises:
         S4EdgeError: an argument is unknown, the model cannot run that way, the file cannot be
@@ -123,13 +128,15 @@ def export_model(
             f"chunk must be at least 1, not {chunk}" if mode == "chunk"
             else f"a {mode} graph has no chunks; ask for mode chunk"
         )  # fmt: skip
+    if rate is not None and not 0 < rate < 1e12:
+        raise S4EdgeError(f"rate must be a positive number of samples per second, not {rate:g}")
     path = Path(path)
     if mode == "chunk":
         chunk = chunk or choose_chunk(model)
         graph = chunk_graph(model, chunk)
     else:
         graph = step_graph(model) if mode == "step" else sequence_graph(model)
-    description = _describe(graph, model, mode, chunk)
+    description = _describe(graph, model, mode, chunk, rate)
     onnx.checker.check_model(graph, full_check=True)
     with replacing(path) as temporary:
         chosen, activations, scores = _reduced(graph, precision, data, temporary, progress)
@@ -156,6 +163,7 @@ def export_model(
         max_abs_error=difference,
         max_abs_output=largest,
         exact_samples=description["exact_samples"],
+        rate=rate,
         precision=precision,
         matrix_bytes=None if chunk is None else matrix_bytes(model, chunk),
         activations=activations,
@@ -209,7 +217,7 @@ def _reduced(
 
 
 def _describe(
-    graph: onnx.ModelProto, model: SequenceModel, mode: str, chunk: int | None
+    graph: onnx.ModelProto, model: SequenceModel, mode: str, chunk: int | None, rate: float | None
 ) -> dict[str, Any]:
     """Put the description that `s4edge.runtime` reads into the graph's metadata."""
     config = model.config
@@ -231,6 +239,7 @@ def _describe(
         "source": model.provenance.source,
         "state_size": sizes.pop() if len(sizes) == 1 else None,
         "real_states": config.real_states,
+        "rate": rate,
     }
     onnx.helper.set_model_props(graph, {"s4edge": json.dumps(description)})
     return description

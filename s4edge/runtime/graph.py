@@ -40,6 +40,7 @@ class GraphInfo:
         version: the s4edge version that wrote the graph.
         model_bytes: size of the graph's file.
         extra: further keys of the description, unread.
+        rate: samples per second that the model expects, None where the graph does not say.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class GraphInfo:
     version: str
     model_bytes: int
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    rate: float | None = None
 
     @property
     def streams(self) -> bool:
@@ -167,7 +169,11 @@ def _describe(path: Path, session: onnxruntime.InferenceSession) -> GraphInfo:
             raise _unreadable(path, f"lacks {key!r}")
         if not accepts(description[key]):
             raise _unreadable(path, f"has {key!r} = {description[key]!r}, not {wanted}")
+    for key, (accepts, wanted) in _OPTIONAL.items():
+        if not accepts(description.get(key)):
+            raise _unreadable(path, f"has {key!r} = {description[key]!r}, not {wanted}")
     known = {key: description.pop(key) for key in _EXPECTED}
+    known |= {key: description.pop(key, None) for key in _OPTIONAL}
     mode, per_run, has_state = known["mode"], known["samples_per_run"], known["state_floats"] > 0
     if not (
         (mode, per_run, has_state) in (("step", 1, True), ("sequence", None, False))
@@ -261,6 +267,11 @@ def _is_count_or_none(value: Any) -> bool:
     return value is None or _is_count(value)
 
 
+def _is_rate_or_none(value: Any) -> bool:
+    # A comparison that NaN fails, which Python's json reads.
+    return value is None or ((_is_int(value) or isinstance(value, float)) and 0 < value < 1e12)
+
+
 # What the description must hold: a test of the value, and the words for a value that fails it.
 _EXPECTED: dict[str, tuple[Any, str]] = {
     "format": (_is_count, "a positive integer"),
@@ -279,6 +290,10 @@ _EXPECTED: dict[str, tuple[Any, str]] = {
         "a number or null",
     ),
     "version": (lambda value: isinstance(value, str), "a string"),
+}
+# What graphs of older versions lack; null is the same as absent.
+_OPTIONAL: dict[str, tuple[Any, str]] = {
+    "rate": (_is_rate_or_none, "a positive number or null"),
 }
 
 

@@ -51,6 +51,19 @@ def test_uniform_and_ragged_layouts_agree(tmp_path: Path, digits: Path) -> None:
     np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("mode", ["step", "chunk", "sequence"])
+def test_the_rate_is_in_every_graph(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "m.onnx"
+    for precision in ("fp32", "int8"):
+        exported = s4edge.export_onnx(random_model(), path, mode, rate=4000, precision=precision)
+        assert exported.to_json()["rate"] == open_graph(path).info.rate == 4000
+    assert s4edge.export_onnx(random_model(), path, mode).rate is None
+    assert open_graph(path).info.rate is None
+    for wrong in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(S4EdgeError, match="rate must be a positive number"):
+            s4edge.export_onnx(random_model(), path, mode, rate=wrong)
+
+
 def test_only_standard_operators_of_a_low_opset(tmp_path: Path) -> None:
     exported = s4edge.export_onnx(random_model(), tmp_path / "m.onnx")
     graph = onnx.load(tmp_path / "m.onnx")

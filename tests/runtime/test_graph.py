@@ -23,8 +23,19 @@ def test_info_is_what_the_file_says(write_graph: WriteGraph) -> None:
     assert found.pop("path") == path
     assert found.pop("model_bytes") == path.stat().st_size
     assert found.pop("extra") == {"nodes": 6}
-    assert found == DESCRIPTION | {"length": 50, "state_size": 2.5, "source": "a model"}
+    changed = {"length": 50, "state_size": 2.5, "source": "a model", "rate": None}
+    assert found == DESCRIPTION | changed
     assert info.state_bytes == 8
+
+
+def test_the_rate_is_optional(write_graph: WriteGraph) -> None:
+    assert read_info(write_graph(rate=...)).rate is None
+    assert read_info(write_graph(rate=None)).rate is None
+    info = read_info(write_graph(rate=4000.5))
+    assert (info.rate, info.extra) == (4000.5, {})
+    for wrong in (0, -1, "4000", True, float("nan")):
+        with pytest.raises(S4EdgeError, match=r"'rate' = .*, not a positive number or null"):
+            read_info(write_graph(rate=wrong))
 
 
 def test_reads_the_metadata_that_onnx_reads(write_graph: WriteGraph) -> None:
