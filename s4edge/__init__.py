@@ -6,11 +6,16 @@ Names are imported when first used: ``import s4edge`` pulls in no torch, scipy o
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from s4edge.errors import MissingExtraError, S4EdgeError
 
 __version__ = "0.1.0"
+
+# onnxruntime, since 1.29, reports its use to its maker: a thread, a database in the home folder and
+# a connection, none of which belongs on a board. Set to 0 beforehand, it may.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from s4edge.api import compress, compress_, evaluate, export_onnx, load, save

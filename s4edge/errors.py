@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
+# What a board calls runs on older ones, too.
+OLDEST_FOR_EXTRAS = (3, 10)
+
 
 class S4EdgeError(Exception):
     """Something the user can mend: one line that says what is wrong, where, and what to do.
@@ -16,4 +21,8 @@ class MissingExtraError(S4EdgeError):
     def __init__(self, module: str, extra: str) -> None:
         super().__init__(
             f'this needs {module}, which is not installed; type: pip install "s4edge[{extra}]"'
+            if sys.version_info >= OLDEST_FOR_EXTRAS
+            else "only bench, run and eval of a graph work on Python "
+            f"{sys.version_info[0]}.{sys.version_info[1]}; this needs "
+            f"{OLDEST_FOR_EXTRAS[0]}.{OLDEST_FOR_EXTRAS[1]} or newer"
         )

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -50,6 +49,8 @@ def progress(description: str) -> Iterator[Callable[[float], None]]:
     if not sys.stderr.isatty():
         yield lambda fraction: None
         return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=notes, transient=True) as bar:
         task = bar.add_task(description, total=1.0)

@@ -155,7 +155,7 @@ def bench(
         device=describe_device(),
         runtime=f"onnxruntime {onnxruntime.__version__}",
         threads=threads,
-        results=[_result(*found, threads) for found in zip(infos, started, reports, strict=True)],
+        results=[_result(*found, threads) for found in zip(infos, started, reports)],
     )
 
 

@@ -250,8 +250,7 @@ def _check_signature(info: GraphInfo, session: onnxruntime.InferenceSession) -> 
 def _is_shape(found: Sequence[object], wanted: Sequence[int | None]) -> bool:
     """Whether sizes are as wanted; those that a graph leaves open are names or None."""
     return len(found) == len(wanted) and all(
-        size == want or want is None or not _is_int(size)
-        for size, want in zip(found, wanted, strict=True)
+        size == want or want is None or not _is_int(size) for size, want in zip(found, wanted)
     )
 
 

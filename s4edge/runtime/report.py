@@ -32,7 +32,7 @@ def bench_table(result: BenchResult) -> Table:
         *("samples\nper s", "memory\nMB", "model\nkB", "state\nkB"),
     ):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, row in zip(_names(result), result.results, strict=True):
+    for name, row in zip(_names(result), result.results):
         table.add_row(
             Text(name),
             row.mode,

@@ -128,7 +128,7 @@ class Worker:
             "seconds": float(values.sum()) / 1e9,
             "latency_us": {
                 "min" if point == 0 else f"p{point}": round(float(quantile), 3)
-                for point, quantile in zip(points, quantiles, strict=True)
+                for point, quantile in zip(points, quantiles)
             },
             "peak_rss_bytes": self._peak_rss_bytes or peak_rss_bytes(),
         }

@@ -102,7 +102,7 @@ def _from_callable(source: str) -> Data:
         parts = [_columns(batch) for batch in function()]
         if not parts:
             raise S4EdgeError(f"the data {source} gave no batch")
-        x, y, lengths = (_joined(column) for column in zip(*parts, strict=True))
+        x, y, lengths = (_joined(column) for column in zip(*parts))
     except S4EdgeError:
         raise
     except Exception as error:  # whatever the user's code does
@@ -114,7 +114,7 @@ def _columns(batch: Any) -> list[Array | None]:
     """``x``, ``y`` and ``lengths`` of a batch, None where it has none."""
     if isinstance(batch, Mapping):
         batch = [batch.get(name) for name in ("x", "y", "lengths")]
-    if not isinstance(batch, tuple | list) or not 1 <= len(batch) <= 3:
+    if not isinstance(batch, (tuple, list)) or not 1 <= len(batch) <= 3:
         raise TypeError("a batch must be (x, y), (x, y, lengths) or a dictionary of these")
     columns = [None if part is None else np.asarray(part) for part in batch]
     return [*columns, None, None][:3]
