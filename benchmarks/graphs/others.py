@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from s4edge.export.builder import GraphBuilder
 from s4edge.export.parts import after_systems, decode, encode, norm, read_inputs
-from s4edge.export.step_graph import _first_tap, _pool
-from s4edge.model.pooling import state_width
+from s4edge.export.step_graph import first_tap, pool_step
+from s4edge.model.pooling import state_widths
 from s4edge.model.sequence_model import SequenceModel
 
 
@@ -115,21 +115,21 @@ def without_states(model: SequenceModel) -> onnx.ModelProto:
     """Our step graph with no system states in it: the floor."""
     config = model.config
     g = GraphBuilder()
-    pooled = state_width(config.pooling, config.d_model)
+    widths = state_widths(config.pooling, config.d_model)
     x = encode(g, model, "x")
     for block in model.blocks:
         pre = block.config.norm_placement == "pre"
         u = norm(g, block.config.norm, block.norm, x) if pre else x
         v = read_inputs(g, block.config.systems, u)
-        y = g.add("Mul", v, g.constant(_first_tap(block), "tap"))
+        y = g.add("Mul", v, g.constant(first_tap(block), "tap"))
         x = after_systems(g, block, x, u, y)
-    x, pool = _pool(g, config.pooling, norm(g, config.final_norm, model.norm, x), "state",
-                    config.d_model)  # fmt: skip
-    g.add("Identity", pool, output="next_state")
+    x = norm(g, config.final_norm, model.norm, x)
+    x, new_state = pool_step(g, config.pooling, x, g.split("state", widths))
+    g.concat(new_state, output="next_state")
     decode(g, model, x)
     return g.model(
-        {"x": ["batch", config.d_input], "state": ["batch", pooled]},
-        {"y": ["batch", config.d_output], "next_state": ["batch", pooled]},
+        {"x": ["batch", config.d_input], "state": ["batch", sum(widths)]},
+        {"y": ["batch", config.d_output], "next_state": ["batch", sum(widths)]},
         "floor",
     )
 

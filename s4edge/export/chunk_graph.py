@@ -21,7 +21,7 @@ from s4edge.export.parts import after_systems, decode, encode, norm, numbers, re
 from s4edge.export.products import causal
 from s4edge.export.slots import Slots, decay, entering, lay_out, leaving, pack, unpack
 from s4edge.model.configuration import Pooling
-from s4edge.model.pooling import state_width
+from s4edge.model.pooling import state_widths
 from s4edge.model.sequence_model import SequenceModel
 
 Float = NDArray[np.float64]
@@ -69,8 +69,8 @@ def chunk_graph(model: SequenceModel, chunk: int) -> onnx.ModelProto:
     slots = _slots_of(model)
     width = 1 if config.encoder == "embedding" else config.d_input
     g = GraphBuilder()
-    pooled = state_width(config.pooling, config.d_model)
-    packed, *pool = g.split("state", [2 * slots.count, *([pooled] if pooled else [])])
+    pooled = state_widths(config.pooling, config.d_model)
+    packed, *pool = g.split("state", [2 * slots.count, *pooled])
     states = unpack(g, slots, packed)
     powers = np.stack([slots.leaving(t + 1) for t in range(chunk)])
     channels = [block.config.systems.channels for block in model.blocks]
@@ -98,12 +98,11 @@ def chunk_graph(model: SequenceModel, chunk: int) -> onnx.ModelProto:
 
     x = norm(g, config.final_norm, model.norm, x)
     if pool:
-        x, new_pool = _pool(g, config.pooling, x, pool[0], config.d_model, chunk)
-        new_states.append(new_pool)
-        g.concat(new_states, output="next_state")
+        x, new_pool = _pool(g, config.pooling, x, pool, config.d_model, chunk)
+        g.concat([*new_states, *new_pool], output="next_state")
     y = decode(g, model, x, None)
     g.add("Reshape", y, g.constant([-1, chunk, config.d_output], "shape"), output="y")
-    size = 2 * slots.count + pooled
+    size = 2 * slots.count + sum(pooled)
     return g.model(
         {"x": ["batch", chunk, width], "state": ["batch", size]},
         {"y": ["batch", chunk, config.d_output], "next_state": ["batch", size]},
@@ -112,23 +111,28 @@ def chunk_graph(model: SequenceModel, chunk: int) -> onnx.ModelProto:
 
 
 def _pool(
-    g: GraphBuilder, kind: Pooling, x: str, state: str, width: int, chunk: int
-) -> tuple[str, str]:
+    g: GraphBuilder, kind: Pooling, x: str, state: list[str], width: int, chunk: int
+) -> tuple[str, list[str]]:
     """Features (batch T, width) pooled up to each sample, and the pooling's next state."""
-    last = g.constant(-1, "last")
+    axis, last = g.constant([1], "axis"), g.constant(-1, "last")
     x = g.add("Reshape", x, g.constant([-1, chunk, width], "shape"))
-    before = g.add("Unsqueeze", state, g.constant([1], "axis"))
+    before = g.add("Unsqueeze", state[0], axis)
     if kind == "sum":
         pooled = g.add("Add", before, g.add("MatMul", g.constant(np.tri(chunk), "sum"), x))
-        return g.add("Reshape", pooled, g.rows(width)), g.add("Gather", pooled, last, axis=1)
-    before, seen = g.split(before, [width, 1])
-    counts = g.add("Add", seen, g.constant(np.arange(1, chunk + 1)[:, None] * 1.0, "count"))
+        return g.add("Reshape", pooled, g.rows(width)), [g.add("Gather", pooled, last, axis=1)]
+    seen = state[1]
     if kind == "mean":
+        counts = g.add("Add", g.add("Unsqueeze", seen, axis),
+                       g.constant(np.arange(1, chunk + 1)[:, None] * 1.0, "count"))  # fmt: skip
         total = g.add("MatMul", g.constant(np.tri(chunk), "sum"), g.add("Sub", x, before))
         pooled = g.add("Add", before, g.add("Div", total, counts))
     else:  # "first"
         first = g.add("Slice", x, *(g.constant([each], "first") for each in (0, 1, 1)))
-        held = g.add("Where", g.add("Equal", seen, g.constant([0.0], "none")), first, before)
+        none = g.add("Unsqueeze", g.add("Equal", seen, g.constant([0.0], "none")), axis)
+        held = g.add("Where", none, first, before)
         pooled = g.add("Add", held, g.constant(np.zeros((chunk, 1)), "every"))
-    new_state = g.add("Gather", g.concat([pooled, counts]), last, axis=1)
+    new_state = [
+        g.add("Gather", pooled, last, axis=1),
+        g.add("Add", seen, g.constant([float(chunk)], "count")),
+    ]
     return g.add("Reshape", pooled, g.rows(width)), new_state

@@ -20,7 +20,7 @@ from s4edge.export.parts import after_systems, decode, encode, norm, numbers, re
 from s4edge.export.slots import decay, lay_out, outputs, pack, spread, unpack
 from s4edge.model.block import Block
 from s4edge.model.configuration import Pooling
-from s4edge.model.pooling import state_width
+from s4edge.model.pooling import state_widths
 from s4edge.model.sequence_model import SequenceModel
 
 Float = NDArray[np.float64]
@@ -38,8 +38,8 @@ def step_graph(model: SequenceModel) -> onnx.ModelProto:
     blocks = model.blocks
     slots = lay_out([block.systems.modes() for block in blocks])
     g = GraphBuilder()
-    pooled = state_width(config.pooling, config.d_model)
-    states, *pool = g.split("state", [2 * slots.count, *([pooled] if pooled else [])])
+    pooled = state_widths(config.pooling, config.d_model)
+    states, *pool = g.split("state", [2 * slots.count, *pooled])
 
     decayed = decay(g, slots, unpack(g, slots, states))
     from_old = outputs(g, slots, decayed)
@@ -50,7 +50,7 @@ def step_graph(model: SequenceModel) -> onnx.ModelProto:
     for block, old in zip(blocks, old_outputs, strict=True):
         u = norm(g, block.config.norm, block.norm, x) if _is_pre(block) else x
         v = read_inputs(g, block.config.systems, u)
-        y = g.add("Add", old, g.add("Mul", v, g.constant(_first_tap(block), "tap")))
+        y = g.add("Add", old, g.add("Mul", v, g.constant(first_tap(block), "tap")))
         x = after_systems(g, block, x, u, y)
         inputs.append(v)
     entering = g.concat(inputs) if len(inputs) > 1 else inputs[0]
@@ -59,11 +59,10 @@ def step_graph(model: SequenceModel) -> onnx.ModelProto:
 
     x = norm(g, config.final_norm, model.norm, x)
     if pool:
-        x, new_pool = _pool(g, config.pooling, x, pool[0], config.d_model)
-        new_states.append(new_pool)
-        g.concat(new_states, output="next_state")
+        x, new_pool = pool_step(g, config.pooling, x, pool)
+        g.concat([*new_states, *new_pool], output="next_state")
     decode(g, model, x)
-    size = 2 * slots.count + pooled
+    size = 2 * slots.count + sum(pooled)
     width = 1 if config.encoder == "embedding" else config.d_input
     return g.model(
         {"x": ["batch", width], "state": ["batch", size]},
@@ -76,23 +75,23 @@ def _is_pre(block: Block) -> bool:
     return block.config.norm_placement == "pre"
 
 
-def _first_tap(block: Block) -> Float:
+def first_tap(block: Block) -> Float:
     """(channels,) what an input adds to the output at once: ``D + K[0]``."""
     modes = block.systems.modes()
     at_once = np.bincount(modes.channel, weights=modes.weight.real, minlength=modes.channels)
     return np.asarray(numbers(block.systems.D) + at_once)
 
 
-def _pool(g: GraphBuilder, kind: Pooling, x: str, state: str, width: int) -> tuple[str, str]:
+def pool_step(g: GraphBuilder, kind: Pooling, x: str, state: list[str]) -> tuple[str, list[str]]:
     """The pooled features and the pooling's next state; see `s4edge.model.pooling`."""
     if kind == "sum":
-        total = g.add("Add", state, x)
-        return total, total
-    pooled, seen = g.split(state, [width, 1])
+        total = g.add("Add", *state, x)
+        return total, [total]
+    pooled, seen = state
     seen = g.add("Add", seen, g.constant([1.0], "one"))
     if kind == "mean":
         pooled = g.add("Add", pooled, g.add("Div", g.add("Sub", x, pooled), seen))
     else:
         is_first = g.add("Equal", seen, g.constant([1.0], "one"))
         pooled = g.add("Where", is_first, x, pooled)
-    return pooled, g.concat([pooled, seen])
+    return pooled, [pooled, seen]

@@ -50,11 +50,16 @@ def pool_running(kind: Pooling, features: Tensor) -> Tensor:
     return total.to(features.dtype)
 
 
+def state_widths(kind: Pooling, features: int) -> list[int]:
+    """Floats of state per stream: of the pooled features, then of the count, where there are."""
+    if kind in ("none", "last"):
+        return []
+    return [features] if kind == "sum" else [features, 1]
+
+
 def state_width(kind: Pooling, features: int) -> int:
     """Floats of state per stream."""
-    return {"none": 0, "last": 0, "sum": features, "mean": features + 1, "first": features + 1}[
-        kind
-    ]
+    return sum(state_widths(kind, features))
 
 
 def pool_step(kind: Pooling, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
