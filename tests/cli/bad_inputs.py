@@ -356,7 +356,8 @@ def graphs() -> Iterator[Case]:
             ("graph of a newer format", graph(format=7), "has format 7, newer than this s4edge"),
             ("graph of another width", graph(d_input=2), "is not the step graph that it is"),
             ("graph with a damaged description", graph(text="{"), "is not a JSON object"),
-            ("graph of another mode", graph(mode="chunk"), "a graph of mode 'chunk'"),
+            ("graph of an unknown mode", graph(mode="scan"), "a graph of mode 'scan'"),
+            ("graph of another mode", graph(mode="chunk"), "is not the chunk graph that it is"),
         ):
             yield Case(f"{kind}: {name}", these(data, make), command, says)
     yield Case(
