@@ -1,0 +1,103 @@
+"""The answer of a benchmark as Markdown, to paste into an issue or a README."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from s4edge.runtime import bench_words as words
+
+# What Markdown or HTML would take for its own; "@" and "#" would call people and issues.
+_SIGNS = re.compile(r"([\\`*_\[\]<>&|~@#$])")
+
+Row = Mapping[str, Any]
+# A heading, and what a row has there.
+Column = tuple[str, Callable[[Row], str]]
+
+
+def bench_markdown(answer: words.Answer) -> str:
+    """Write one answer: the device, its conditions, the warnings, one row per model.
+
+    Units are in the headings: µs, MB = 10^6 bytes, kB = 10^3 bytes.
+    """
+    named = words.names([row["model"] for row in answer["results"]])
+    rows = [dict(row, name=code(name)) for row, name in zip(answer["results"], named)]
+    columns: list[Column] = [
+        ("model", lambda row: row["name"]),
+        ("mode", lambda row: escape(row["mode"])),
+        ("samples/run", lambda row: f"{row['samples_per_run']:,}"),
+        ("µs/sample", lambda row: words.digits(row["us_per_sample"])),
+    ]
+    if any(row.get("ratio") for row in rows):
+        columns.append(("ratio to the first", lambda row: words.ratio_text(row.get("ratio"))))
+    for key, name in (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9"), ("max", "max")):
+        if any(key in row["latency_us"] for row in rows):
+            columns.append((f"{name} µs/run", _latency(key)))
+    if any(row.get("real_time_factor") is not None for row in rows):
+        columns.append(("real-time factor", lambda row: words.digits(row.get("real_time_factor"))))
+    if any(row.get("deadline") for row in rows):
+        columns.append(("missed deadlines", _missed))
+    columns += [
+        ("memory MB", lambda row: words.digits(row["peak_rss_bytes"] / 1e6)),
+        ("model kB", lambda row: words.digits(row["model_bytes"] / 1e3)),
+        ("state kB", lambda row: words.digits(row["state_bytes"] / 1e3)),
+    ]
+    if any(row.get("energy_uj_per_sample") is not None for row in rows):
+        columns.append(("µJ/sample", lambda row: words.digits(row.get("energy_uj_per_sample"))))
+    head = f"**{escape(words.device_line(answer))}**"
+    parts = (head, notes(answer), table(columns, rows))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def notes(answer: words.Answer) -> str:
+    """Write what a reader must know before the numbers: emulation, conditions, warnings."""
+    lines = []
+    if words.is_emulated(answer):
+        lines.append(f"**{words.EMULATED}**")
+    if answer.get("interrupted"):
+        lines.append("**Interrupted: results until then.**")
+    told = "; ".join(f"{name.lower()} {value}" for name, value in words.conditions(answer))
+    if told:
+        lines.append(escape(f"{told[0].upper()}{told[1:]}."))
+    listed = "\n".join(f"- ⚠ {escape(words.clean(text))}" for text in answer.get("warnings", ()))
+    return "\n\n".join(part for part in ("\n\n".join(lines), listed) if part)
+
+
+def table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
+    """Write a table; the first column is text, numbers are set to the right."""
+    lines = [
+        [heading for heading, _ in columns],
+        ["---", *["---:"] * (len(columns) - 1)],
+        *([cell(row) for _, cell in columns] for row in rows),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def escape(text: str) -> str:
+    """Give text that Markdown shows as it is, also in a cell of a table."""
+    # As numbers, for a backslash does nothing against "@" and everything to a "|" in a cell.
+    return _SIGNS.sub(lambda found: f"&#{ord(found[0])};" if found[0] in "<>&|@#" else
+                      f"\\{found[0]}", text)  # fmt: skip
+
+
+def code(name: str) -> str:
+    """Give a name as code, with a fence that is longer than any run of backticks in it."""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", name)), default=0))
+    space = " " if name.startswith(("`", " ")) or name.endswith(("`", " ")) else ""
+    # A table is cut at its bars before code is looked for.
+    return f"{fence}{space}{name}{space}{fence}".replace("|", "\\|")
+
+
+def _latency(key: str) -> Callable[[Row], str]:
+    return lambda row: words.digits(row["latency_us"].get(key))
+
+
+def _missed(row: Row) -> str:
+    told = row.get("deadline")
+    if not told:
+        return words.NOTHING
+    return (
+        f"{told['missed']:,} of {told['runs']:,} ({words.percent(told['missed_fraction'])}) "
+        f"at {words.digits(told['us'])} µs"
+    )
