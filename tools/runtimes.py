@@ -9,7 +9,6 @@ its own under FOLDER (kept, so that a second call is quick); onnxruntime-web com
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 import subprocess
@@ -18,72 +17,12 @@ import tempfile
 from pathlib import Path
 
 import click
-import numpy as np
+from parity import CHECK, LIMITS, digit_models, too_far, worst, write_graphs
 from rich.console import Console
 from rich.table import Table
 
-import s4edge
-from s4edge.export.precision import PRECISIONS
-from s4edge.runtime import open_graph
-
 HERE = Path(__file__).resolve().parent
-MODEL = HERE.parent / "examples" / "digits" / "model.pt"
 VERSIONS = "1.16.3,1.17.3,1.18.1,1.19.2,1.20.1,1.21.1,1.22.1,1.23.2,1.26.0,newest,web"
-CHUNK, SAMPLES = 8, 64
-
-# Runs in the other environment, which has numpy and onnxruntime and nothing else.
-CHECK = """
-import json, sys
-from pathlib import Path
-import numpy as np, onnxruntime
-errors = {}
-for path in sorted(Path(sys.argv[1]).glob("*.onnx")):
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    with np.load(path.with_suffix(".npz")) as held:
-        x, y = held["x"], held["y"]
-    feed = {port.name: port for port in session.get_inputs()}
-    if "state" in feed:
-        state, found = np.zeros((1, feed["state"].shape[1]), np.float32), []
-        for part in x:
-            answer, state = session.run(["y", "next_state"], {"x": part, "state": state})
-            found.append(answer)
-        found = np.stack(found)
-    else:
-        (found,) = session.run(["y"], {"x": x})
-    errors[path.stem] = float(np.abs(found - y).max() / np.abs(y).max())
-print(json.dumps([onnxruntime.__version__, errors]))
-"""
-
-
-def write_graphs(folder: Path) -> None:
-    """Graphs as ``.onnx``, inputs and outputs beside them as ``.npz`` and, for the web, JSON."""
-    original = s4edge.load(MODEL)
-    models = {"state64": original, "state8": s4edge.compress(original, 8)}
-    x = np.random.default_rng(0).random((1, SAMPLES, 1), dtype=np.float32)
-    for (name, model), mode, precision in itertools.product(
-        models.items(), ("step", "chunk", "sequence"), PRECISIONS
-    ):
-        path = folder / f"{name}-{mode}-{precision}.onnx"
-        s4edge.export_onnx(
-            model, path, mode, precision=precision, chunk=CHUNK if mode == "chunk" else None
-        )
-        session = open_graph(path).session
-        if mode == "sequence":
-            runs, (y,) = x, session.run(["y"], {"x": x})
-        else:
-            runs = x[0, :, None] if mode == "step" else x.reshape(-1, 1, CHUNK, 1)
-            state = np.zeros((1, session.get_inputs()[1].shape[1]), np.float32)
-            found = []
-            for part in runs:
-                answer, state = session.run(["y", "next_state"], {"x": part, "state": state})
-                found.append(answer)
-            y = np.stack(found)
-        np.savez(path.with_suffix(".npz"), x=runs, y=y)
-        if mode == "step":
-            width = session.get_inputs()[1].shape[1]
-            path.with_suffix(".json").write_text(
-                json.dumps({"x": runs.ravel().tolist(), "y": y.ravel().tolist(), "state": width})
-            )
 
 
 def in_python(version: str, graphs: Path, folder: Path) -> tuple[str, dict[str, float]]:
@@ -131,9 +70,9 @@ def main(versions: str, folder: Path) -> None:
     failed = False
     with tempfile.TemporaryDirectory() as scratch:
         graphs = Path(scratch)
-        write_graphs(graphs)
+        write_graphs(graphs, digit_models())
         out = Table(title="Largest difference to this machine's outputs, relative to the largest")
-        for heading in ("", "graphs", "fp32", "fp16", "int8"):
+        for heading in ("", "graphs", *LIMITS):
             out.add_column(heading, justify="right" if heading else "left")
         for version in versions.split(","):
             try:
@@ -147,11 +86,8 @@ def main(versions: str, folder: Path) -> None:
                 failed = True
                 continue
             name, errors = run
-            worst = [max(value for key, value in errors.items() if key.endswith(precision))
-                     for precision in PRECISIONS]  # fmt: skip
-            # Bytes may round the other way where a processor adds in another order.
-            failed |= not (worst[0] < 1e-4 and worst[1] < 1e-4 and worst[2] < 0.1)
-            out.add_row(name, str(len(errors)), *(f"{value:.1e}" for value in worst))
+            failed |= bool(too_far(errors))
+            out.add_row(name, str(len(errors)), *(f"{worst(errors, each):.1e}" for each in LIMITS))
     console.print(out)
     sys.exit(int(failed))
 
