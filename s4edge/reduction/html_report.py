@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from s4edge import page
 from s4edge.errors import MissingExtraError, S4EdgeError
 from s4edge.files import check_writable, replacing
 from s4edge.model.modes import Modes
@@ -129,10 +128,10 @@ def write_report(
         S4EdgeError: as `check_report`, or ``after`` was not made of ``before``.
     """
     check_report(path)
-    page = _page(before, after, points, predicted, title)
+    text = _page(before, after, points, predicted, title)
     with replacing(path) as temporary:
         try:
-            temporary.write_text(page, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
         except OSError as error:
             raise S4EdgeError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -159,24 +158,8 @@ def _page(
         ("poles", "Poles before and after", _poles(layers)),
         ("certificates", "Certificates", _certificates(ranked, layers, entry)),
     ]
-    style = (files("s4edge.reduction") / "report.css").read_text(encoding="utf-8")
-    links = "".join(f'<a href="#{key}">{heading}</a>' for key, heading, _ in sections)
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(name)}: compression report</title>",
-            f"<style>\n{style}</style></head><body>",
-            f'<header id="summary">{_headline(name, before, after, entry, points)}',
-            f'<nav aria-label="Sections">{links}</nav></header>',
-            *(
-                f'<section id="{key}"><h2>{heading}</h2>\n{body}</section>'
-                for key, heading, body in sections
-            ),
-            "</body></html>\n",
-        ]
-    )
+    header = _headline(name, before, after, entry, points)
+    return page.document(f"{name}: compression report", header, sections)
 
 
 def _compression(after: SequenceModel) -> dict[str, Any]:
@@ -242,11 +225,7 @@ def _headline(
         now, was = scored[new_states], scored.get(old_states)
         told = f"before {_metric(was)}" if was and old_states != new_states else ""
         facts.append((_metric_name(now), _metric(now), told))
-    tiles = "".join(
-        f"<div><dt>{label}</dt><dd>{value}{f'<small>{told}</small>' if told else ''}</dd></div>"
-        for label, value, told in facts
-    )
-    return f"<h1>{escape(name)}</h1>\n<p>{_sentence(entry)}</p>\n<dl>{tiles}</dl>" + (
+    return f"<h1>{escape(name)}</h1>\n<p>{_sentence(entry)}</p>\n{page.tiles(facts)}" + (
         '<p class="quiet">The output error is |y − y′| / |y| of the model’s output y on the '
         "calibration data.</p>"
         if error
@@ -302,7 +281,7 @@ def _trade_off(
         curve = (x[seen], y[seen]) if seen.sum() > 1 else None
     if len(measured) > 1 or (measured and curve):
         figures.append(
-            _figure(
+            page.figure(
                 "Output error against real states",
                 "Left is smaller, down is better. "
                 + ("The grey line is predicted before any reduction; points are measured." if curve
@@ -318,7 +297,7 @@ def _trade_off(
         if len(scored) > 1:
             best = "up" if metric == "accuracy" else "down"
             figures.append(
-                _figure(
+                page.figure(
                     f"{_metric_name(scored[0])} against real states",
                     f"Left is smaller, {best} is better.",
                     report_plots.trade_off(
@@ -367,7 +346,7 @@ def _promise(after: SequenceModel, entry: dict[str, Any], spectra: list[Spectrum
         return ""
     sizes, lowers, uppers = np.array(found).T
     state = entry.get("state") if entry.get("allocate") != "sensitivity" else None
-    return _figure(
+    return page.figure(
         "What theory promises of the median channel",
         "H-infinity error relative to the largest Hankel singular value: no method comes below "
         "the blue line, balanced truncation stays below the grey one.",
@@ -392,7 +371,7 @@ def _points_table(points: list[TradeOff], chosen: TradeOff | None) -> str:
         row += [_metric(p)] * known["value"]
         rows.append(row)
     marked = [index for index, p in enumerate(points) if p is chosen]
-    return _table(head, rows, dict.fromkeys(marked, "chosen"))
+    return page.table(head, rows, dict.fromkeys(marked, "chosen"))
 
 
 # 3. Hankel singular values
@@ -411,7 +390,9 @@ def _hankel(layers: list[_Layer], entry: dict[str, Any], spectra: list[Spectrum]
         if spectrum.growing:
             note += f"; {spectrum.growing:,} growing modes have none and are kept"
         figures.append(
-            _figure(escape(spectrum.name), note, report_plots.hankel_values(spectrum, kept, lowest))
+            page.figure(
+                escape(spectrum.name), note, report_plots.hankel_values(spectrum, kept, lowest)
+            )
         )
     missing = [layer.name for layer in layers if layer.name not in {s.name for s in shown}]
     text = (
@@ -430,7 +411,7 @@ def _hankel(layers: list[_Layer], entry: dict[str, Any], spectra: list[Spectrum]
     text += "</p>"
     if missing:
         text += f"<p>Without stable modes that are heard: {escape(', '.join(missing))}.</p>"
-    return text + _grid(figures)
+    return text + page.grid(figures)
 
 
 # 4. Where the budget went
@@ -443,7 +424,7 @@ def _budget(layers: list[_Layer], entry: dict[str, Any]) -> str:
         figure = ""
     else:
         text = ""
-        figure = _figure(
+        figure = page.figure(
             "Real states kept, channel by channel",
             "A row is a layer, its channels sorted by what they keep; the fuller the colour, the "
             "more, and empty is none.",
@@ -477,7 +458,7 @@ def _budget(layers: list[_Layer], entry: dict[str, Any]) -> str:
         new = sum(layer.entry["real_states_after"] for layer in layers)
         total = ["all", _from_to(old, new), _part(new, old, "")]
         rows.append([*total, *[""] * (len(head) - len(total))])
-    text += f'<div class="beside">{figure}{_table(head, rows, {len(layers): "total"})}</div>'
+    text += f'<div class="beside">{figure}{page.table(head, rows, {len(layers): "total"})}</div>'
     text += (
         '<p class="quiet">H-infinity errors are measured on what is stored, the largest gain of a '
         "channel’s error over all frequencies; each is below its bound, and no reduction to these "
@@ -524,7 +505,8 @@ def _kernels(ranked: list[_Channel], length: int | None) -> str:
     return (
         "<p>Impulse responses of the best, the median and the worst reduced channel, by the H2 "
         "error over all time relative to the kernel’s H2 norm: grey is before, blue is after, "
-        "below is the difference; the axis ends where the kernel has decayed.</p>" + _grid(figures)
+        "below is the difference; the axis ends where the kernel has decayed.</p>"
+        + page.grid(figures)
     )
 
 
@@ -540,7 +522,7 @@ def _kernel(channel: _Channel, label: str, length: int | None) -> str:
     after[0] += float(new.D.detach()[h]) - float(old.D.detach()[h])
     energy = float((before**2).sum())
     seen = float(np.sqrt(((after - before) ** 2).sum() / energy)) if energy else 0.0
-    return _figure(
+    return page.figure(
         f"{label}: {escape(layer.name)}, channel {h}",
         f"order {layer.orders_before[h]:,} → {layer.orders[h]:,}; relative H2 error "
         f"{_fraction(channel.error)}, over the {len(before):,} samples drawn {_fraction(seen)}",
@@ -565,12 +547,12 @@ def _poles(layers: list[_Layer]) -> str:
         if len(before.pole):
             note = f"slowest decay, samples: {_slowest(before)} → {_slowest(after)}"
             figures.append(
-                _figure(escape(layer.name), note, report_plots.poles(before.pole, after.pole))
+                page.figure(escape(layer.name), note, report_plots.poles(before.pole, after.pole))
             )
     return (
         "<p>Eigenvalues a of the discrete systems, one of each conjugate pair, in the upper half "
         "of the unit disk: grey is before, blue is after; near the circle is slow to decay, far "
-        "from the right end is fast to swing.</p>" + _grid(figures)
+        "from the right end is fast to swing.</p>" + page.grid(figures)
     )
 
 
@@ -611,7 +593,7 @@ def _certificates(ranked: list[_Channel], layers: list[_Layer], entry: dict[str,
         "<p>For each reduced channel the measured H-infinity error, an upper bound of it, and the "
         "next Hankel singular value, below which no system of that order comes; the worst by "
         f"relative H2 error come first.{whole}</p>"
-        f"<details><summary>{_channels(len(rows))}</summary>{_table(head, rows)}"
+        f"<details><summary>{_channels(len(rows))}</summary>{page.table(head, rows)}"
         f'<p class="quiet">All are in the compressed model’s file.{more}</p></details>'
     )
 
@@ -620,32 +602,7 @@ def _channels(count: int) -> str:
     return f"{count:,} channel" + ("" if count == 1 else "s")
 
 
-# Parts of pages and numbers
-
-
-def _figure(heading: str, note: str, svg: str) -> str:
-    """Both texts are HTML."""
-    below = f"<span>{note}</span>" if note else ""
-    return f"<figure><figcaption><b>{heading}</b>{below}</figcaption>{svg}</figure>"
-
-
-def _grid(figures: Iterable[str]) -> str:
-    return f'<div class="figures">{"".join(figures)}</div>'
-
-
-def _table(head: list[str], rows: list[list[str]], classes: dict[int, str] | None = None) -> str:
-    """All cells are HTML."""
-    classes = classes or {}
-    body = []
-    for index, row in enumerate(rows):
-        kind = f' class="{classes[index]}"' if index in classes else ""
-        body.append(f"<tr{kind}>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>")
-    columns = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    # Focusable, for a box that scrolls must do so without a mouse.
-    return (
-        '<div class="scroll" tabindex="0"><table>'
-        f"<thead><tr>{columns}</tr></thead>\n<tbody>" + "\n".join(body) + "</tbody></table></div>"
-    )
+# Numbers
 
 
 def _number(value: float | None) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Complex = NDArray[np.complex128]
 
-# Each stands for a variable of report.css, and in a browser without them for itself.
+# Each stands for a variable of page.css, and in a browser without them for itself.
 INK, MUTED, FAINT, CARD = "#24292e", "#68717a", "#dfe3e7", "#fefefe"
 BEFORE, AFTER, MARK = "#a9b2bb", "#1f5fa8", "#c8402e"
 _VARIABLES = {
