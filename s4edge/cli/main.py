@@ -23,6 +23,7 @@ _COMMANDS = {
     "eval": "Accuracy or error of a checkpoint, compressed model or graph.",
     "export": "Write a model as a recurrent ONNX graph.",
     "bench": "Measure latency and memory of exported graphs on this machine.",
+    "run": "Stream a recording or a live signal through a graph.",
 }
 # Installed with s4edge[toolchain] only.
 _TOOLCHAIN = ("torch", "scipy", "threadpoolctl", "onnx", "safetensors")

@@ -1,0 +1,68 @@
+"""Answers as lines of a file that gets its name at the end, whatever ended it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from s4edge.errors import S4EdgeError
+from s4edge.files import replacing
+
+
+class AnswerFile:
+    """Lines, written at once; what is in the file are whole lines.
+
+    Attributes:
+        lines: that were written.
+    """
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self.lines = 0
+        self._descriptor, self._path = descriptor, path
+        self._size = 0
+
+    def write(self, line: str) -> None:
+        """Append a line, without its end.
+
+        Raises:
+            S4EdgeError: the disk is full or fails; the lines before stay.
+        """
+        data = memoryview((line + "\n").encode())
+        try:
+            whole = len(data)
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, self._size)
+            raise S4EdgeError(
+                f"cannot write {self._path}: {error.strerror}; the {self.lines} answers before are "
+                "kept there"
+            ) from error
+        self._size += whole
+        self.lines += 1
+
+
+@contextlib.contextmanager
+def answer_file(path: Path) -> Iterator[AnswerFile]:
+    """Open a file for answers; it replaces ``path`` at the end, also after an error or Ctrl-C.
+
+    Raises:
+        S4EdgeError: it cannot be written.
+    """
+    trouble: BaseException | None = None
+    with replacing(path) as temporary:
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY)
+        except OSError as error:
+            raise S4EdgeError(f"cannot write {path}: {error.strerror}") from error
+        try:
+            yield AnswerFile(descriptor, path)
+        except (S4EdgeError, OSError, KeyboardInterrupt, SystemExit) as error:
+            trouble = error
+        finally:
+            os.close(descriptor)
+    if trouble is not None:
+        raise trouble
