@@ -1,259 +1,248 @@
-"""Latency and memory of graphs, measured side by side on this machine."""
+"""Latency and memory of graphs, measured side by side on this machine.
+
+Every graph runs in processes of its own, pinned to a core while the bench is on another one. After
+the starts and a warm-up until medians agree, the graphs take turns in many short rounds, to and
+fro, so that whatever happens to the machine happens to all of them and ratios hold.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import json
+import datetime
 import math
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from statistics import median
 
 import onnxruntime
 
-import s4edge
 from s4edge.errors import S4EdgeError
+from s4edge.runtime.conditions import machine_warnings, model_warnings
 from s4edge.runtime.device import describe_device
 from s4edge.runtime.graph import GraphInfo, read_info
-
-# Every model is measured in this many turns, so that a machine that gets slower or faster
-# meanwhile does so for all of them.
-ROUNDS = 5
-
-
-@dataclasses.dataclass(frozen=True)
-class GraphResult:
-    """What one graph costs.
-
-    Attributes:
-        model: the graph's path, as it was given.
-        mode: ``"step"`` or ``"chunk"``.
-        samples_per_run: samples that one run consumes.
-        threads: threads that one run may use.
-        latency_us: microseconds per run: ``min``, ``p50``, ``p90``, ``p99`` over all rounds.
-        us_per_sample: the median latency divided by ``samples_per_run``.
-        samples_per_second: all samples over all measured time, so that, unlike
-            ``us_per_sample``, it feels the slow runs too.
-        runs: runs measured.
-        peak_rss_bytes: peak resident memory of a process that streams this graph and nothing
-            else.
-        baseline_rss_bytes: that of the same process before it loaded the graph: Python, numpy
-            and the runtime alone.
-        model_bytes: size of the graph's file.
-        state_bytes: size of one stream's packed state.
-        state_size: state size of the model's layers, None where they differ or have none.
-        load_seconds: time to load the graph.
-    """
-
-    model: str
-    mode: str
-    samples_per_run: int
-    threads: int
-    latency_us: Mapping[str, float]
-    us_per_sample: float
-    samples_per_second: float
-    runs: int
-    peak_rss_bytes: int
-    baseline_rss_bytes: int
-    model_bytes: int
-    state_bytes: int
-    state_size: float | None
-    load_seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the attributes as one JSON object."""
-        return dataclasses.asdict(self)
+from s4edge.runtime.intervals import paired_ratio
+from s4edge.runtime.latencies import Summary
+from s4edge.runtime.measuring import Measured, Measuring
+from s4edge.runtime.results import (
+    BenchResult,
+    ColdStart,
+    Deadline,
+    GraphResult,
+    Histogram,
+    Memory,
+)
+from s4edge.runtime.schedule import LEAST_PACED_RUNS
 
 
-@dataclasses.dataclass(frozen=True)
-class BenchResult:
-    """What the benchmark of one or several graphs found.
+class BenchFailedError(S4EdgeError):
+    """Measuring failed on the way.
 
     Attributes:
-        device: the machine, as `describe_device` gives it.
-        runtime: what ran the graphs, such as ``"onnxruntime 1.20.1"``.
-        threads: threads that one run might use.
-        results: one for each graph, in the order given.
+        result: what was found before.
     """
 
-    device: Mapping[str, str | int | None]
-    runtime: str
-    threads: int
-    results: Sequence[GraphResult]
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the answer of ``s4edge bench --json``."""
-        return {
-            "device": dict(self.device),
-            "runtime": self.runtime,
-            "threads": self.threads,
-            "results": [result.to_json() for result in self.results],
-        }
+    def __init__(self, message: str, result: BenchResult) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 def bench(
     paths: Sequence[Path | str],
     threads: int = 1,
     duration: float = 3.0,
+    rate: float | None = None,
+    deadline_us: float | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> BenchResult:
-    """Measure step and chunk graphs, each in a process of its own, one sequence at a time.
+    """Measure step and chunk graphs, each in processes of its own, one sequence at a time.
 
-    Only one of the processes works at any time; they take turns.
+    Only one of the processes works at any time; they take turns. Memory for what is found does
+    not grow with ``duration``.
 
     Args:
         paths: the graphs.
-        threads: threads that one run may use.
-        duration: seconds of measuring per graph, warming up not counted.
+        threads: threads that one run may use, each on a core of its own where there are enough.
+        duration: seconds of measuring per graph; starts and warming up come on top.
+        rate: samples per second of the stream, for the real-time factor and the pace.
+        deadline_us: µs that a run may take. With ``rate`` a third of ``duration`` goes to runs
+            that are due when their samples would be there, and they are judged; without it all
+            runs are.
         progress: called with the fraction done, 0 to 1.
+
+    Returns:
+        What was found; after Ctrl-C, where every figure has had a turn, what was found so far.
 
     Raises:
         S4EdgeError: no graph, a bad one, or a bad number; or a process failed.
+        BenchFailedError: a process failed later, and something was found before.
+        KeyboardInterrupt: Ctrl-C came before anything was found.
     """
     if not paths:
         raise S4EdgeError("no graph to measure; export one with: s4edge export MODEL --onnx")
     if threads < 1:
         raise S4EdgeError(f"threads must be at least 1, not {threads}")
-    if not (duration > 0 and math.isfinite(duration)):
-        raise S4EdgeError(f"duration must be more than 0 seconds, not {duration}")
-    infos = [read_info(path) for path in paths]
-    for info in infos:
-        if not info.streams:
-            raise S4EdgeError(
-                f"{info.path} takes whole sequences; bench measures step and chunk graphs. Export "
-                "one with: s4edge export MODEL --onnx"
-            )
-    done, turns = 0, len(infos) * (ROUNDS + 1)
+    _check_positive("duration", duration, "seconds")
+    if rate is not None:
+        _check_positive("rate", rate, "samples per second")
+    if deadline_us is not None:
+        _check_positive("deadline", deadline_us, "microseconds")
+    infos = [_streaming(path) for path in paths]
+    device = describe_device()
+    started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    measuring = Measuring(infos, threads, duration, rate, deadline_us, progress)
 
-    def turn_done() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done / turns)
+    def result(stopped: str | None = None) -> BenchResult:
+        """What was found so far; ``stopped`` says why there is no more."""
+        found = [model for model in measuring.models if model.rounds]
+        results = [
+            _result(model, found[0], threads, rate, deadline_us, first=index == 0)
+            for index, model in enumerate(found)
+        ]
+        conditions = measuring.watch.conditions()
+        warnings = machine_warnings(
+            device, conditions, measuring.watch.since_boot, threads, measuring.cores
+        )
+        for model, row in zip(found, results):
+            warnings += model_warnings(row, model.steady)
+            if rate is not None and deadline_us is not None and row.deadline is None:
+                warnings.append(_too_slow_a_pace(model, rate, duration))
+        if stopped is not None:
+            warnings.append(f"these are the results so far: {stopped}")
+        return BenchResult(
+            device=device,
+            runtime=f"onnxruntime {onnxruntime.__version__}",
+            threads=threads,
+            started=started,
+            results=results,
+            conditions=conditions,
+            timeline=measuring.watch.timeline,
+            warnings=warnings,
+            interrupted=stopped is not None,
+            rate_hz=rate,
+            pinned_to=measuring.cores,
+        )
 
-    with contextlib.ExitStack() as stack:
-        workers, started = [], []
-        for info in infos:
-            workers.append(stack.enter_context(_Worker(info, threads)))
-            # One after another, so that none is slowed down by another's start.
-            started.append(workers[-1].read())
-        for worker in workers:
-            worker.ask(f"warm {max(0.2, 0.1 * duration)}")
-            turn_done()
-        for turn in range(ROUNDS):
-            # To and fro, so that a steady drift of the machine cancels out.
-            for worker in workers if turn % 2 == 0 else reversed(workers):
-                worker.ask(f"run {duration / ROUNDS}")
-                turn_done()
-        reports = [worker.ask("report") for worker in workers]
-    return BenchResult(
-        device=describe_device(),
-        runtime=f"onnxruntime {onnxruntime.__version__}",
-        threads=threads,
-        results=[_result(*found, threads) for found in zip(infos, started, reports)],
-    )
+    try:
+        measuring.run()
+    except KeyboardInterrupt:
+        if not any(model.rounds for model in measuring.models):
+            raise
+        return result("it was interrupted")
+    except S4EdgeError as error:
+        if not any(model.rounds for model in measuring.models):
+            raise
+        raise BenchFailedError(str(error), result(str(error))) from error
+    return result()
+
+
+def _check_positive(name: str, value: float, unit: str) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise S4EdgeError(f"{name} must be more than 0 {unit}, not {value}")
+
+
+def _streaming(path: Path | str) -> GraphInfo:
+    info = read_info(path)
+    if not info.streams:
+        raise S4EdgeError(
+            f"{info.path} takes whole sequences; bench measures step and chunk graphs. Export "
+            "one with: s4edge export MODEL --onnx"
+        )
+    return info
 
 
 def _result(
-    info: GraphInfo, start: Mapping[str, Any], report: Mapping[str, Any], threads: int
+    model: Measured,
+    other: Measured,
+    threads: int,
+    rate: float | None,
+    deadline_us: float | None,
+    first: bool,
 ) -> GraphResult:
-    per_run = info.samples_per_run or 1
-    samples = report["runs"] * per_run
+    info, found, per_run = model.info, model.latencies, model.per_run
+    samples = found.runs * per_run
+    latency_us = {
+        "min": found.least_ns / 1e3,
+        "p50": found.percentile_us(50),
+        "p90": found.percentile_us(90),
+        "p99": found.percentile_us(99),
+        "p999": found.percentile_us(99.9),
+        "max": found.greatest_ns / 1e3,
+        "mean": found.mean_us,
+    }
+    us_per_sample = latency_us["p50"] / per_run
+    times, firsts = ([each.us_per_sample for each in one.rounds] for one in (model, other))
     return GraphResult(
         model=str(info.path),
         mode=info.mode,
         samples_per_run=per_run,
         threads=threads,
-        latency_us=report["latency_us"],
-        us_per_sample=report["latency_us"]["p50"] / per_run,
-        samples_per_second=samples / report["seconds"],
-        runs=report["runs"],
-        peak_rss_bytes=report["peak_rss_bytes"],
-        baseline_rss_bytes=start["baseline_rss_bytes"],
+        latency_us=latency_us,
+        us_per_sample=us_per_sample,
+        samples_per_second=samples / found.total_ns * 1e9,
+        runs=found.runs,
+        histogram=Histogram(*found.bars()),
+        rounds=list(model.rounds),
+        ratio=None if first else paired_ratio(times, firsts),
+        real_time_factor=None if rate is None else us_per_sample * rate / 1e6,
+        deadline=None if deadline_us is None else _deadline(model, rate, deadline_us),
+        cold_start=_cold_start(model),
+        memory=_memory(model),
         model_bytes=info.model_bytes,
         state_bytes=info.state_bytes,
         state_size=info.state_size,
-        load_seconds=start["load_seconds"],
+        energy_uj_per_sample=None if model.energy_uj is None else model.energy_uj / samples,
     )
 
 
-class _Worker:
-    """The parent's end of one `s4edge.runtime.worker`; leaving the context kills the process."""
+def _deadline(model: Measured, rate: float | None, us: float) -> Deadline | None:
+    if rate is None:
+        return Deadline(
+            us, None, model.latencies.runs, model.missed, _spread(model.latencies), None
+        )
+    if model.pace is None or not model.response.runs:
+        return None
+    return Deadline(
+        us=us,
+        period_us=model.pace.period_us,
+        runs=model.response.runs,
+        missed=model.paced_missed,
+        response_us=_spread(model.response),
+        jitter_us=_spread(model.jitter) if model.jitter.runs else None,
+    )
 
-    def __init__(self, info: GraphInfo, threads: int) -> None:
-        self._path = info.path
-        self._command = [
-            *(sys.executable, "-m", "s4edge.runtime.worker"),
-            *(str(info.path.resolve()), "--threads", str(threads)),
-        ]
 
-    def __enter__(self) -> _Worker:
-        # A file, since nobody reads a pipe while waiting for an answer.
-        self._errors = tempfile.TemporaryFile()
-        try:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                text=True,
-                # `-m` looks in this folder first: where this very s4edge is, and not where
-                # the user is, whose files could bear the names of modules.
-                cwd=Path(s4edge.__path__[0]).resolve().parent,
-            )
-        except BaseException:
-            self._errors.close()
-            raise
-        return self
+def _spread(found: Summary) -> dict[str, float]:
+    return {
+        "p50": found.percentile_us(50),
+        "p99": found.percentile_us(99),
+        "max": found.greatest_ns / 1e3,
+    }
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._errors):
-            with contextlib.suppress(OSError):  # a command that a dead worker never read
-                if pipe is not None:
-                    pipe.close()
 
-    def ask(self, command: str) -> dict[str, Any]:
-        """Send one command and give the answer to it.
+def _cold_start(model: Measured) -> ColdStart:
+    return ColdStart(
+        **{
+            key: median(start[key] for start in model.starts)
+            for key in ("first_answer_seconds", "import_seconds", "load_seconds", "first_run_us")
+        }
+    )
 
-        Raises:
-            S4EdgeError: the worker has failed.
-        """
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # `read` finds out why
-            self._process.stdin.write(f"{command}\n")
-            self._process.stdin.flush()
-        return self.read()
 
-    def read(self) -> dict[str, Any]:
-        """Give the next answer.
+def _memory(model: Measured) -> Memory:
+    runtime, peak = model.starts[0]["runtime_bytes"], model.memory["peak_rss_bytes"]
+    return Memory(
+        peak_rss_bytes=peak,
+        runtime_bytes=runtime,
+        model_bytes=max(peak - runtime - model.info.state_bytes, 0),
+        state_bytes=model.info.state_bytes,
+        pss_bytes=model.memory["pss_bytes"],
+        private_bytes=model.memory["private_bytes"],
+    )
 
-        Raises:
-            S4EdgeError: the worker has failed.
-        """
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            status = self._process.wait()
-            self._errors.seek(0)
-            said = self._errors.read().decode(errors="replace").strip().splitlines()
-            how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-            raise S4EdgeError(
-                f"measuring {self._path} failed: the process ended with {how}"
-                + (f": {said[-1]}" if said else "")
-            )
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise S4EdgeError(str(answer["error"]))
-        return answer
+
+def _too_slow_a_pace(model: Measured, rate: float, duration: float) -> str:
+    needed = 3 * (LEAST_PACED_RUNS + 1) * max(model.per_run / rate, model.run_us / 1e6)
+    return (
+        f"{model.info.path} has no answer to --deadline: a run is due every "
+        f"{model.per_run / rate:.3g} s, too seldom for {duration:g} s; measure with --duration "
+        f"{math.ceil(needed)}"
+    )

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from s4edge.runtime.emulation import is_emulated
+from s4edge.runtime.kernel_files import read_text
+
 
 def describe_device(root: Path = Path("/")) -> dict[str, str | int | None]:
     """Describe the machine and the software that decide how fast a graph runs.
@@ -20,7 +23,8 @@ def describe_device(root: Path = Path("/")) -> dict[str, str | int | None]:
     Returns:
         ``cpu`` (model name, on a board the board's name), ``architecture``, ``cores`` (those
         that this process may use), ``memory_bytes`` (physical; None if unknown), ``os``,
-        ``python``, ``numpy``, ``onnxruntime`` (versions).
+        ``python``, ``numpy``, ``onnxruntime`` (versions), ``emulated`` (see
+        `s4edge.runtime.emulation`).
     """
     return {
         "cpu": _cpu(root),
@@ -31,16 +35,17 @@ def describe_device(root: Path = Path("/")) -> dict[str, str | int | None]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "onnxruntime": onnxruntime.__version__,
+        "emulated": is_emulated(root),
     }
 
 
 def _cpu(root: Path) -> str:
     # A board's own name says more than its cores' ("ARMv7 Processor rev 3"), so it goes first.
-    board = _read(root / "proc/device-tree/model").strip("\0 \n")
+    board = read_text(root / "proc/device-tree/model")
     if board:
         return board
     facts: dict[str, str] = {}
-    for line in _read(root / "proc/cpuinfo").splitlines():
+    for line in (read_text(root / "proc/cpuinfo") or "").splitlines():
         key, _, value = line.partition(":")
         facts.setdefault(key.strip(), value.strip())
     for key in ("Model", "Hardware", "model name"):
@@ -61,10 +66,3 @@ def _memory_bytes() -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""

@@ -1,15 +1,21 @@
 """A process of its own that measures one graph: ``python -m s4edge.runtime.worker GRAPH``.
 
-One graph per process, so that its peak memory is its own. The process obeys one command per
-line of standard input and answers each with one line of JSON:
+One graph per process, so that its peak memory is its own. The process loads the graph, makes one
+run, and then obeys one command per line of standard input, answering each with one line of JSON:
 
-    (at the start)   {"ready": true, "baseline_rss_bytes": ..., "load_seconds": ...}
-    warm SECONDS     {"runs": ...}                     streams without keeping the latencies
-    run SECONDS      {"runs": ...}                     streams and keeps them
-    report           {"runs": ..., "seconds": ..., "latency_us": {...}, "peak_rss_bytes": ...}
-    quit             (ends, as the end of the input does)
+    (at the start)        {"ready": true, "runtime_bytes": ..., "import_seconds": ...,
+                          "load_seconds": ..., "first_run_us": ...}
+    run SECONDS [US]      {"latency_ns": {...}, "missed": ..., "cpu_seconds": ...}
+                          runs back to back; missed: those longer than US
+    pace RUNS PERIOD_US US
+                          {"response_ns": {...}, "jitter_ns": {...}, "missed": ...,
+                          "cpu_seconds": ...}
+    memory                {"peak_rss_bytes": ..., "pss_bytes": ..., "private_bytes": ...}
+    quit                  (ends, as the end of the input does)
 
-An error of the user's is answered with {"error": ...} and exit status 1.
+Each answer is about what its own command did; the bench adds them up, so that nothing is lost when
+either ends early. ``latency_ns`` and its like are a `Summary`; ``cpu_seconds`` is all CPU time of
+the process so far. An error of the user's is answered with {"error": ...} and exit status 1.
 """
 
 from __future__ import annotations
@@ -18,52 +24,36 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from s4edge.errors import S4EdgeError
 from s4edge.runtime.graph import open_graph
-from s4edge.runtime.memory import peak_rss_bytes
+from s4edge.runtime.latencies import Latencies
+from s4edge.runtime.memory import memory_use, peak_rss_bytes
+from s4edge.runtime.pace import run_paced
 from s4edge.runtime.stream import Stream
 
 # Enough different samples that no run sees a pattern, few enough to weigh nothing.
 INPUT_SAMPLES = 256
 
 
-class Latencies:
-    """Latencies in ns, in a buffer that doubles when it is full."""
-
-    def __init__(self) -> None:
-        self._buffer: npt.NDArray[np.int64] = np.empty(1 << 14, np.int64)
-        self._count = 0
-
-    def add(self, nanoseconds: int) -> None:
-        """Append one latency."""
-        if self._count == len(self._buffer):
-            self._buffer = np.concatenate((self._buffer, np.empty_like(self._buffer)))
-        self._buffer[self._count] = nanoseconds
-        self._count += 1
-
-    @property
-    def values(self) -> npt.NDArray[np.int64]:
-        """All latencies so far, (runs,)."""
-        return self._buffer[: self._count]
-
-
 class Worker:
     """One graph, loaded and streaming.
 
     Attributes:
-        baseline_rss_bytes: peak memory with the runtime imported and no graph loaded.
+        runtime_bytes: resident memory with the runtime imported and no graph loaded.
         load_seconds: time to load the graph and to allocate the stream.
+        first_run_us: time of the first run.
     """
 
     def __init__(self, path: Path, threads: int) -> None:
+        # What is the bench's own, before memory is looked at: a user's stream has none of it.
         rng = np.random.default_rng(0)
-        self.baseline_rss_bytes = peak_rss_bytes()
+        self._latencies, self._jitter = Latencies(), Latencies()
+        self.runtime_bytes = memory_use().rss_bytes or peak_rss_bytes()
         start = time.perf_counter()
         graph = open_graph(path, threads)
         self._stream = Stream(graph)
@@ -74,17 +64,28 @@ class Worker:
         self._samples = rng.standard_normal(shape, dtype=np.float32)
         # Runs after which a sequence is over, where the model knows one length only.
         self._runs = None if graph.info.length is None else -(-graph.info.length // run)
-        self._latencies = Latencies()
-        self._peak_rss_bytes = 0
         self._steps = 0
+        start = time.perf_counter()
+        self.step()
+        self.first_run_us = (time.perf_counter() - start) * 1e6
 
-    def run(self, seconds: float, latencies: Latencies) -> int:
-        """Stream for ``seconds``, at least one sample; give the number of runs.
+    def step(self) -> None:
+        """Take in the next samples."""
+        if self._runs is not None and self._steps % self._runs == 0:
+            self._stream.reset()
+        self._stream.step(self._samples[self._steps % len(self._samples)])
+        self._steps += 1
+
+    def run(self, seconds: float, limit_us: float | None = None) -> Mapping[str, object]:
+        """Stream for ``seconds``, at least one sample.
 
         What is timed is what a user of `Stream.step` pays, nothing else.
         """
         samples, step, clock = self._samples, self._stream.step, time.perf_counter_ns
-        runs = 0
+        latencies = self._latencies
+        latencies.clear()
+        limit = float("inf") if limit_us is None else limit_us * 1e3
+        missed = 0
         end = clock() + int(seconds * 1e9)
         while True:
             if self._runs is not None and self._steps % self._runs == 0:
@@ -94,48 +95,59 @@ class Worker:
             step(sample)
             now = clock()
             latencies.add(now - start)
+            missed += now - start > limit
             self._steps += 1
-            runs += 1
             if now >= end:
-                return runs
+                break
+        return {"latency_ns": latencies.summary().to_json(), "missed": missed}
 
-    def answer(self, command: str, seconds: float) -> Mapping[str, object]:
+    def pace(self, runs: int, period_us: float, deadline_us: float) -> Mapping[str, object]:
+        """Stream at the pace at which samples come."""
+        self._latencies.clear()
+        self._jitter.clear()
+        missed = run_paced(
+            self.step,
+            round(period_us * 1e3),
+            runs,
+            round(deadline_us * 1e3),
+            self._latencies,
+            self._jitter,
+        )
+        return {
+            "response_ns": self._latencies.summary().to_json(),
+            "jitter_ns": self._jitter.summary().to_json(),
+            "missed": missed,
+        }
+
+    def answer(self, command: str, numbers: Sequence[float] = ()) -> Mapping[str, object]:
         """Carry out one command.
 
         Raises:
             S4EdgeError: the command is unknown.
         """
-        if command == "warm":
-            runs = self.run(seconds, Latencies())
-            # Read here, where all is loaded and has run: later the bench's own record of
-            # latencies grows with --duration, and is no memory that a user's stream needs.
-            self._peak_rss_bytes = peak_rss_bytes()
-            return {"runs": runs}
         if command == "run":
-            return {"runs": self.run(seconds, self._latencies)}
-        if command == "report":
-            return self._report()
-        raise S4EdgeError(f"the benchmark's worker knows no command {command!r}")
-
-    def _report(self) -> Mapping[str, object]:
-        values = self._latencies.values
-        if not len(values):
-            raise S4EdgeError("the benchmark's worker was asked for a report before any run")
-        points = (0, 50, 90, 99)
-        quantiles = np.percentile(values, points) / 1e3
-        return {
-            "runs": len(values),
-            "seconds": float(values.sum()) / 1e9,
-            "latency_us": {
-                "min" if point == 0 else f"p{point}": round(float(quantile), 3)
-                for point, quantile in zip(points, quantiles)
-            },
-            "peak_rss_bytes": self._peak_rss_bytes or peak_rss_bytes(),
-        }
+            found = self.run(*numbers)
+        elif command == "pace":
+            found = self.pace(int(numbers[0]), *numbers[1:])
+        elif command == "memory":
+            use = memory_use()
+            found = {
+                "peak_rss_bytes": peak_rss_bytes(),
+                "pss_bytes": use.pss_bytes,
+                "private_bytes": use.private_bytes,
+            }
+        else:
+            raise S4EdgeError(f"the benchmark's worker knows no command {command!r}")
+        return {**found, "cpu_seconds": time.process_time()}
 
 
-def main() -> int:
-    """Obey standard input until it ends; give the exit status."""
+def main(started: float | None = None) -> int:
+    """Obey standard input until it ends; give the exit status.
+
+    Args:
+        started: what ``time.perf_counter`` said before anything of s4edge was imported.
+    """
+    imported = None if started is None else time.perf_counter() - started
     parser = argparse.ArgumentParser(prog="python -m s4edge.runtime.worker")
     parser.add_argument("graph", type=Path)
     parser.add_argument("--threads", type=int, default=1)
@@ -145,17 +157,25 @@ def main() -> int:
         _say(
             {
                 "ready": True,
-                "baseline_rss_bytes": worker.baseline_rss_bytes,
+                "runtime_bytes": worker.runtime_bytes,
+                "import_seconds": imported,
                 "load_seconds": worker.load_seconds,
+                "first_run_us": worker.first_run_us,
             }
         )
         for line in sys.stdin:
-            command, _, argument = line.strip().partition(" ")
+            command, *numbers = line.split()
             if command == "quit":
                 break
-            _say(worker.answer(command, float(argument or 0)))
+            _say(worker.answer(command, [float(number) for number in numbers]))
     except S4EdgeError as error:
         _say({"error": str(error)})
+        return 1
+    except Exception as error:
+        # onnxruntime's own exceptions have no base of their own; their words tell this one.
+        if not isinstance(error, MemoryError) and "alloc" not in str(error):
+            raise
+        _say({"error": f"not enough memory to run {arguments.graph}; close other programs"})
         return 1
     return 0
 

@@ -123,7 +123,9 @@ def test_files_of_others_are_passed_over(several: Path) -> None:
 
 def test_a_named_file_is_taken_without_a_word(built: Path) -> None:
     graph = str(built / "model-s16.onnx")
-    assert call(built, "bench", graph, "--duration", "0.05").stderr == ""
+    said = call(built, "bench", graph, "--duration", "0.05").stderr
+    # What it has to say about the machine is another matter.
+    assert all(line.startswith("Warning: ") for line in said.splitlines())
 
 
 def test_several_graphs_side_by_side(built: Path) -> None:

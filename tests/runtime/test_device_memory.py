@@ -46,7 +46,7 @@ def test_describes_this_device() -> None:
     assert json.loads(json.dumps(device)) == device
     assert set(device) == {
         *("cpu", "architecture", "cores", "memory_bytes"),
-        *("os", "python", "numpy", "onnxruntime"),
+        *("os", "python", "numpy", "onnxruntime", "emulated"),
     }
     assert device["cpu"]
     assert isinstance(device["cores"], int)
