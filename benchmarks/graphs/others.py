@@ -134,25 +134,45 @@ def without_states(model: SequenceModel) -> onnx.ModelProto:
     )
 
 
-def recurrent_network(kind: str, length: int = 1) -> onnx.ModelProto:
-    """4 layers of "GRU" or "LSTM", d_model 128, ``length`` samples a run."""
-    rng = np.random.default_rng(0)
-    gates = {"GRU": 3, "LSTM": 4}[kind]
+class RecurrentNetwork(nn.Module):
+    """GRU or LSTM layers between an encoder and a decoder; the answer after each sample."""
 
-    def weights(*shape: int) -> np.ndarray:
-        return rng.standard_normal(shape) / np.sqrt(D_MODEL)
+    def __init__(self, kind: str, width: int = D_MODEL, layers: int = LAYERS) -> None:
+        super().__init__()
+        self.kind = kind
+        self.encoder, self.decoder = nn.Linear(1, width), nn.Linear(width, OUTPUTS)
+        self.layers = getattr(nn, kind)(width, width, layers, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, length, 1) to (batch, length, outputs)."""
+        y: Tensor = self.decoder(self.layers(self.encoder(x))[0])
+        return y
+
+
+# The order of ONNX's gates in torch's.
+_GATES = {"GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
+
+
+def recurrent_graph(network: RecurrentNetwork, length: int = 1) -> onnx.ModelProto:
+    """Its graph for ``length`` samples a run, on ONNX's own operators of these names."""
+    kind, width = network.kind, network.encoder.out_features
+
+    def weight(name: str) -> np.ndarray:
+        parts = np.split(network.layers.get_parameter(name).detach().numpy(), len(_GATES[kind]))
+        return np.concatenate([parts[gate] for gate in _GATES[kind]])
 
     g = GraphBuilder()
     names = ["h", *(["c"] if kind == "LSTM" else [])]
+    encoder, decoder = network.encoder, network.decoder
+    x = g.linear("x", encoder.weight.detach().numpy(), encoder.bias.detach().numpy())
     # (length, 1, features), as the operators take it.
-    x = g.add("Reshape", "x", g.constant([length, 1, 1], "shape"))
-    x = g.add("Add", g.add("MatMul", x, g.constant(weights(1, D_MODEL))), g.constant(weights(D_MODEL)))  # noqa: E501  # fmt: skip
-    shape = g.constant([length, 1, D_MODEL], "shape")
+    shape = g.constant([length, 1, width], "shape")
+    x = g.add("Reshape", x, shape)
     states = {}
-    for layer in range(LAYERS):
-        rows = gates * D_MODEL
-        constants = [g.constant(weights(1, rows, D_MODEL)), g.constant(weights(1, rows, D_MODEL)),
-                     g.constant(weights(1, 2 * rows))]  # fmt: skip
+    for layer in range(network.layers.num_layers):
+        biases = [weight(f"bias_{part}_l{layer}") for part in ("ih", "hh")]
+        matrices = [weight(f"weight_{part}_l{layer}") for part in ("ih", "hh")]
+        constants = [g.constant(each[None]) for each in (*matrices, np.concatenate(biases))]
         after = [f"next_{name}{layer}" for name in names]
         attributes = {"linear_before_reset": 1} if kind == "GRU" else {}
         g.nodes.append(
@@ -160,15 +180,15 @@ def recurrent_network(kind: str, length: int = 1) -> onnx.ModelProto:
                 kind,
                 [x, *constants, "", *(f"state_{name}{layer}" for name in names)],
                 [f"all{layer}", *after],
-                hidden_size=D_MODEL,
+                hidden_size=width,
                 **attributes,
             )
         )
         states |= dict(zip((f"state_{name}{layer}" for name in names), after, strict=True))
         x = g.add("Reshape", f"all{layer}", shape)
-    x = g.add("Reshape", x, g.constant([length, D_MODEL], "shape"))
-    g.linear(x, weights(OUTPUTS, D_MODEL), weights(OUTPUTS), output="y")
-    size: list[str | int] = [1, 1, D_MODEL]
+    x = g.add("Reshape", x, g.constant([length, width], "shape"))
+    g.linear(x, decoder.weight.detach().numpy(), decoder.bias.detach().numpy(), output="y")
+    size: list[str | int] = [1, 1, width]
     return g.model(
         {"x": [length, 1]} | dict.fromkeys(states, size),
         {"y": [length, OUTPUTS]} | dict.fromkeys(states.values(), size),

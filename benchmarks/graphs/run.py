@@ -25,8 +25,9 @@ import onnx
 import onnxruntime
 import torch
 from forms import forms_table
-from models import D_MODEL, LAYERS, SHARED, plain, shipped, trained
-from others import recurrent_network, torch_export, upstream_step, without_states
+from models import D_MODEL, LAYERS, ROOT, SHARED, plain, shipped, trained
+from others import RecurrentNetwork, recurrent_graph, torch_export, upstream_step, without_states
+from recurrent import compressed_digits, trained_network
 from rich.console import Console
 from rich.table import Table
 from timing import Timed, bound, in_turns, session, table
@@ -39,7 +40,9 @@ from s4edge.export.step_graph import step_graph
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.runtime import Stream, open_graph, predict
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT / "examples" / "digits"))
+from data import load_digits_sequences
 from trained_checkpoints import load_test
 
 matplotlib.use("Agg")
@@ -153,17 +156,36 @@ def _plot(timed: dict[str, Timed], folder: Path) -> None:
 
 
 def peers(upstream: Path | None, rounds: int) -> None:
-    """GRU and LSTM graphs of the same width and depth, and quantized graphs."""
+    """GRU and LSTM graphs: of the same width and depth, and trained to the same accuracy."""
+    kinds = ("GRU", "LSTM")
     contenders = {"step, state 8": step_of(plain(8)), "step, state 64": step_of(plain(64))}
-    contenders |= {f"{kind}, step": (bound(session(recurrent_network(kind))), 2)
-                   for kind in ("GRU", "LSTM")}  # fmt: skip
+    contenders |= {f"{kind}, step": recurrent_of(RecurrentNetwork(kind)) for kind in kinds}
     timed = in_turns(contenders, rounds)
     console.print(table("One sample per run", timed, "step, state 8"))
     contenders = {f"chunk {CHUNK}, state {n}": chunk_of(plain(n)) for n in (8, 64)}
-    contenders |= {f"{kind}, {CHUNK} samples": (bound(session(recurrent_network(kind, CHUNK))),
-                                                2 * CHUNK) for kind in ("GRU", "LSTM")}  # fmt: skip
+    contenders |= {f"{kind}, {CHUNK} samples": recurrent_of(RecurrentNetwork(kind), CHUNK)
+                   for kind in kinds}  # fmt: skip
     timed = in_turns(contenders, rounds)
     console.print(table(f"{CHUNK} samples per run", timed, f"chunk {CHUNK}, state 8"))
+
+    x_train, y_train, x, y = load_digits_sequences()
+    small, accuracy = compressed_digits(x_train, x, y, state=2)
+    named = f"s4edge, state 2: {accuracy:.1%}"
+    contenders = {f"{named}, step": step_of(small), f"{named}, chunk {CHUNK}": chunk_of(small)}
+    for kind in kinds:
+        network, accuracy = trained_network(kind, (x_train, y_train), (x, y))
+        for size in (1, CHUNK):
+            label = f"{kind}: {accuracy:.1%}, {'step' if size == 1 else f'{size} samples'}"
+            contenders[label] = recurrent_of(network, size)
+    timed = in_turns(contenders, rounds)
+    against = {name: f"{named}, step" if name.endswith("step") else f"{named}, chunk {CHUNK}"
+               for name in timed}  # fmt: skip
+    console.print(table("8x8 digits, accuracy on 500 held out", timed, against))
+
+
+def recurrent_of(network: RecurrentNetwork, length: int = 1) -> tuple[Callable[[], object], int]:
+    """A contender of `timing.in_turns`."""
+    return bound(session(recurrent_graph(network, length))), 2 * length
 
 
 def limit(upstream: Path | None, rounds: int) -> None:

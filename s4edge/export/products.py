@@ -1,7 +1,7 @@
 """Products with one small matrix per channel, in the forms that a runtime may be quick at.
 
 ``y[t, c] = sum_k M[t, k, c] x[k, c]`` over (batch, K, channels): a runtime has no operator for it
-that is quick at all sizes. `best_form` knows which is, from ``benchmarks/forms.py``.
+that is quick at all sizes. `best_form` knows which is, from ``benchmarks/graphs/run.py forms``.
 """
 
 from __future__ import annotations
