@@ -13,7 +13,7 @@ from s4edge.runtime.kernel_files import find, read_int, read_text
 # Starting a process costs a board some ms: the firmware is not asked more often than this.
 _SECONDS_BETWEEN_QUESTIONS = 1.0
 # Names of thermal zones and of hwmon chips that are a processor's.
-_PROCESSOR = ("cpu", "soc", "x86_pkg", "coretemp", "k10temp", "zenpower", "package", "cluster")
+_PROCESSOR = ("cpu", "core", "soc", "x86_pkg", "k10temp", "zenpower", "package", "cluster")
 TOO_HOT = "temperature limit"
 UNDER_VOLTAGE = "under-voltage"
 
