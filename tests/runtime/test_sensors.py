@@ -12,7 +12,6 @@ from s4edge.runtime import vcgencmd as firmware
 from s4edge.runtime.energy import Meter, PowerMeter, find_meter
 from s4edge.runtime.sensors import Reading, Sensors
 
-
 NOTHING = Reading(reasons=[])
 
 
