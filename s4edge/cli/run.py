@@ -72,6 +72,9 @@ def _span(
     help="Start over from zero state after N samples or T seconds. The last answer of each "
     "sequence is always given.  [default: never; a model's own length where it has one]",
 )  # fmt: skip
+@click.option(
+    "--take", callback=_span, metavar="N|Ts", help="Only the first N samples or T seconds."
+)
 @click.option("--pad", is_flag=True, help="Fill up the last sequence of --reset with zeros.")
 @click.option(
     "--every", callback=_span, metavar="N|Ts",
@@ -111,6 +114,7 @@ def run(
     offset: float,
     normalize: bool,
     reset: tuple[float, bool] | None,
+    take: tuple[float, bool] | None,
     pad: bool,
     every: tuple[float, bool] | None,
     last: bool,
@@ -164,7 +168,8 @@ def run(
         stream = StreamRun(
             graph, dataclasses.replace(opened, read=lambda: stop.blocks(opened.read())),
             every=_samples("--every", every, opened.rate),
-            reset=_samples("--reset", reset, opened.rate), pad=pad, scale=scale, offset=offset,
+            reset=_samples("--reset", reset, opened.rate),
+            take=_samples("--take", take, opened.rate), pad=pad, scale=scale, offset=offset,
             on_nan=on_nan, classes=True if names is not None and classes is None else classes,
         )  # fmt: skip
         trouble: BaseException | None = None
@@ -263,7 +268,8 @@ def _summary(stream: StreamRun, names: list[str] | None) -> dict[str, Any]:
     assert stream.last is not None
     return {
         "samples": stream.samples,
-        **{"seconds": None, "class": None},
+        "seconds": None,
+        "class": None,
         **stream.last.to_json(names),
         "real_time_factor": stream.real_time_factor,
         "us_per_sample": stream.us_per_sample,

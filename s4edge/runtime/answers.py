@@ -81,6 +81,7 @@ class StreamRun:
         every: int | None = 1,
         reset: int | None = None,
         pad: bool = False,
+        take: int | None = None,
         scale: float = 1.0,
         offset: float = 0.0,
         on_nan: str = "error",
@@ -91,7 +92,7 @@ class StreamRun:
         info = graph.info
         if on_nan not in ON_NAN:
             raise S4EdgeError(f"on_nan must be {', '.join(ON_NAN)}, not {on_nan!r}")
-        for name, value in (("every", every), ("reset", reset)):
+        for name, value in (("every", every), ("reset", reset), ("take", take)):
             if value is not None and value < 1:
                 raise S4EdgeError(f"{name} must be at least 1 sample, not {value}")
         if info.length is not None and reset not in (None, info.length):
@@ -109,7 +110,7 @@ class StreamRun:
         self.samples = 0
         self.last: Answer | None = None
         self._graph, self._source, self._stream = graph, source, Stream(graph)
-        self._every, self._pad, self._on_nan = every, pad, on_nan
+        self._every, self._pad, self._take, self._on_nan = every, pad, take, on_nan
         self._scale, self._offset = scale, offset
         self._classes = _classifies(graph) if classes is None else classes
         self._name = source.name if isinstance(source, Source) else "the input"
@@ -135,7 +136,7 @@ class StreamRun:
         """
         trouble: BaseException | None = None
         try:
-            for block in self._source:
+            for block in self._taken():
                 x, numbers, wrong = self._prepared(block)
                 for start in range(0, len(x), _PIECE):
                     self._feed(x[start : start + _PIECE], numbers[start : start + _PIECE])
@@ -184,6 +185,17 @@ class StreamRun:
                 "samples would be lost; export with --chunk, or compress further"
             )
         return found + self._warnings
+
+    def _taken(self) -> Iterator[Block]:
+        if self._take is None:
+            yield from self._source
+            return
+        left = self._take
+        for block in self._source:
+            yield block[:left]
+            left -= len(block)
+            if left <= 0:  # without waiting for more
+                return
 
     def _prepared(self, block: Block) -> tuple[Floats, npt.NDArray[np.int64], S4EdgeError | None]:
         """What the graph takes, the samples' numbers from 1, and what is wrong after these."""
@@ -363,6 +375,7 @@ def run_stream(
     every: int | None = 1,
     reset: int | None = None,
     pad: bool = False,
+    take: int | None = None,
     scale: float = 1.0,
     offset: float = 0.0,
     on_nan: str = "error",
@@ -383,6 +396,7 @@ def run_stream(
         reset: samples after which a new sequence begins at zero state. The last answer of each
             sequence is always given.
         pad: fill up the last sequence with zeros.
+        take: samples to take at most; None for all.
         scale: what samples are multiplied with.
         offset: what is added then.
         on_nan: a member of `ON_NAN`: what is done with samples that are NaN or infinite.
@@ -397,8 +411,8 @@ def run_stream(
     if isinstance(source, (str, Path)):
         source = open_source(source, graph.info, rate=rate)
     return StreamRun(
-        graph, source, every=every, reset=reset, pad=pad, scale=scale, offset=offset,
-        on_nan=on_nan, classes=classes, rate=rate,
+        graph, source, every=every, reset=reset, pad=pad, take=take, scale=scale,
+        offset=offset, on_nan=on_nan, classes=classes, rate=rate,
     )  # fmt: skip
 
 

@@ -118,7 +118,7 @@ def _begun_once(
     kind = format
     if kind is None or kind in ENCODINGS:
         start = stream.peek(4)
-        if start == b"RIFF":
+        if start in (b"RIFF", b"RF64", b"RIFX"):
             start = stream.peek(12)
         kind = "wav" if is_wav(start) else kind
         if kind is None and start == b"\x93NUM":

@@ -83,6 +83,8 @@ def _lines(stream: ByteStream) -> Iterator[list[_Line]]:
 
 
 def _cells(name: str, number: int, text: str, delimiter: str) -> list[str]:
+    if '"' not in text:
+        return [cell.strip() for cell in text.split(delimiter)]
     try:
         return [cell.strip() for cell in next(csv.reader([text], delimiter=delimiter))]
     except csv.Error as error:
