@@ -1,0 +1,167 @@
+"""s4edge on an ARM board, emulated: installed as there, and everything a board calls carried out.
+
+Makes a folder with Debian's Python for ARM and the base install in a virtual environment, writes
+graphs of the shipped examples here, runs them there, and compares. Needs qemu-user-static and apt;
+no root, and nothing of the machine is changed. How long anything takes there is no speed.
+
+    python tools/arm64/run.py [--root FOLDER] [--arch arm64|armhf] [--quick]
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import onnxruntime
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from board import Board, Samples, build_wheel, checks, last_line, write_samples  # noqa: E402
+from parity import LIMITS, MODES, digit_models, spoken_model, too_far, worst, write_graphs  # noqa: E402
+from root import CannotError, Root, check_machine  # noqa: E402
+from targets import TARGETS, Processor  # noqa: E402
+
+DEFAULT_FOLDER = HERE.parents[1] / ".arm64"
+# What the base's own tests need beside it; as wheels, for the tests only.
+FOR_TESTS = ("pytest", "pluggy", "iniconfig", "onnx", "ml_dtypes", "typing_extensions")
+TESTS = ("test_stream.py", "test_graph.py", "test_device_memory.py")
+DURATION = 0.5
+
+
+class Told:
+    """What is printed on the way, and whether all was as it must be."""
+
+    def __init__(self) -> None:
+        self.console = Console(width=140, highlight=False)
+        self.failed = False
+        self._start = self._last = time.perf_counter()
+
+    def step(self, what: str) -> None:
+        """A part is done; tells how long it took here, which is no speed of a board's."""
+        now = time.perf_counter()
+        self.console.print(f"[{now - self._last:5.1f} s] {what}", markup=False)
+        self._last = now
+
+    def total(self) -> float:
+        """Seconds since the beginning."""
+        return time.perf_counter() - self._start
+
+
+def commands(told: Told, board: Board, samples: Samples, processor: Processor) -> None:
+    """Carry out what a board calls, and compare."""
+    table = Table(
+        "", "found", "", title=f"{processor.name}, as in a {processor.board}; emulated",
+        title_justify="left",
+    )  # fmt: skip
+    for name, found, ok in checks(board, samples, DURATION):
+        told.failed |= not ok
+        table.add_row(name, Text(found), "ok" if ok else "[bold red]NO")
+    told.console.print(table)
+
+
+def parity(told: Told, root: Root, graphs: Path, models: list[str], quick: bool) -> None:
+    """Outputs on each processor against this machine's."""
+    kinds = [(mode, each) for each in LIMITS for mode in MODES]
+    table = Table(
+        "", "model", *(f"{mode}\n{each}" for mode, each in kinds), title_justify="left",
+        title="Largest difference to this machine's outputs, relative to the largest output",
+    )  # fmt: skip
+    for processor in root.target.processors[: 1 if quick else None]:
+        version, errors = root.board(processor).parity(graphs)
+        for model in models:
+            cells = (worst(errors, model, *kind) for kind in kinds)
+            table.add_row(
+                processor.name, model, *("" if cell is None else f"{cell:.1e}" for cell in cells)
+            )
+        far = too_far(errors)
+        told.failed |= bool(far)
+        told.step(
+            f"{len(errors)} graphs on {processor.name} ({processor.board}), onnxruntime {version}"
+            + (f"; TOO FAR: {', '.join(far)}" if far else "")
+        )
+    told.console.print(table)
+
+
+def unit_tests(told: Told, root: Root) -> None:
+    """The base's own tests, there. They write graphs with onnx, which comes for them alone."""
+    folder = root.folder / "for-tests"
+    if not folder.is_dir():
+        root.pip("install", "--no-deps", "--target", folder, *FOR_TESTS)
+    board = root.board(root.target.processors[0])
+    variables = {"PYTHONPATH": str(folder), "PYTHONPYCACHEPREFIX": str(root.folder / "compiled")}
+    board = Board(board.python, {**board.environment, **variables}, emulated=True)
+    files = [HERE.parents[1] / "tests" / "runtime" / name for name in TESTS]
+    try:
+        done = board.call("-m", "pytest", "-q", "-p", "no:cacheprovider", *files)
+        said, ok = done.stdout, True
+    except subprocess.CalledProcessError as error:
+        said, ok = f"{error.stdout}\n{error.stderr}", False
+    told.failed |= not ok
+    told.console.print(said.strip() if not ok else "", markup=False, end="" if ok else "\n")
+    told.step(f"tests/runtime ({', '.join(TESTS)}): {said.strip().splitlines()[-1]}")
+
+
+@click.command()
+@click.option(
+    "--root", "folder", type=click.Path(file_okay=False, path_type=Path), default=DEFAULT_FOLDER,
+    help="Where what is downloaded and built is kept.  [default: .arm64 in the repository]",
+)  # fmt: skip
+@click.option("--arch", type=click.Choice(list(TARGETS)), default="arm64", show_default=True)
+@click.option("--suite", default="trixie", show_default=True, help="Debian's release.")
+@click.option(
+    "--onnxruntime", "runtime", default=onnxruntime.__version__, show_default=True,
+    help="The version to run there; armhf takes Debian's.",
+)  # fmt: skip
+@click.option("--quick", is_flag=True, help="One processor, one model, no tests.")
+@click.option(
+    "--skip-unable", is_flag=True, help="Where qemu or apt is missing, say so and exit with 0."
+)
+def main(folder: Path, arch: str, suite: str, runtime: str, quick: bool, skip_unable: bool) -> None:
+    """Build, install, run, compare; exit status 1 where something is off."""
+    told, target = Told(), TARGETS[arch]
+    try:
+        archive = check_machine(target)
+    except CannotError as error:
+        if skip_unable:
+            told.console.print(f"Emulated {arch}: skipped, {error}.", markup=False)
+            return
+        raise click.ClickException(str(error)) from error
+    root = Root(folder, target, suite)
+    try:
+        root.build(archive)
+        told.step(f"Debian {suite}, {arch}, with Python {root.version}")
+        with tempfile.TemporaryDirectory() as scratch:
+            root.install(build_wheel(Path(scratch) / "wheel"), runtime)
+            told.step("s4edge and what it depends on, installed there with venv and pip")
+            samples = write_samples(Path(scratch) / "samples")
+            graphs = Path(scratch) / "graphs"
+            models = digit_models() if not quick else {"state64": digit_models()["state64"]}
+            models |= {} if quick else {"spoken": spoken_model()}
+            write_graphs(graphs, models)
+            told.step("graphs, data and a recording, written here with their outputs")
+            processor = target.processors[0]
+            commands(told, root.board(processor), samples, processor)
+            told.step("what a board calls")
+            parity(told, root, graphs, list(models), quick)
+            if not quick and target.wheels:
+                unit_tests(told, root)
+    except subprocess.CalledProcessError as error:
+        what = " ".join(map(str, error.cmd[:6]))
+        raise click.ClickException(f"{what} ...: {last_line(error)}") from error
+    told.console.print(
+        f"{'SOMETHING IS OFF' if told.failed else 'All as it must be'} on emulated {arch}, in "
+        f"{told.total():.0f} s. Times there are those of an emulator and say nothing about a board."
+    )
+    sys.exit(int(told.failed))
+
+
+if __name__ == "__main__":
+    main()
