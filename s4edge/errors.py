@@ -26,3 +26,17 @@ class MissingExtraError(S4EdgeError):
             f"{sys.version_info[0]}.{sys.version_info[1]}; this needs "
             f"{OLDEST_FOR_EXTRAS[0]}.{OLDEST_FOR_EXTRAS[1]} or newer"
         )
+
+
+# As C++, torch, onnxruntime and the system's loader put it.
+_NO_MEMORY = (
+    "bad_alloc",
+    "bad allocation",
+    "allocate memory",
+    "failed to map segment",
+)
+
+
+def means_no_memory(error: BaseException) -> bool:
+    """Whether an exception, of whatever class, says that memory ran out."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from s4edge import __version__
-from s4edge.errors import MissingExtraError, S4EdgeError
+from s4edge.errors import MissingExtraError, S4EdgeError, means_no_memory
 
 # Modules are imported when their command is called, so that --help is fast.
 _COMMANDS = {
@@ -55,9 +55,9 @@ class _Commands(click.Group):
             if package not in _TOOLCHAIN:
                 raise
             raise click.ClickException(str(MissingExtraError(package, "toolchain"))) from error
-        except (MemoryError, RuntimeError) as error:
-            # torch's own is a RuntimeError.
-            if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):
+        except (MemoryError, RuntimeError, ImportError) as error:
+            # torch's own is a RuntimeError; a library that does not fit fails to be imported.
+            if not means_no_memory(error):
                 raise
             raise click.ClickException("out of memory; close other programs") from error
         except OSError as error:

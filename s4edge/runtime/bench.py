@@ -62,9 +62,10 @@ def bench(
         paths: the graphs.
         threads: threads that one run may use, each on a core of its own where there are enough.
         duration: seconds of measuring per graph; starts and warming up come on top.
-        rate: samples per second of the stream, for the real-time factor and the pace.
-        deadline_us: µs that a run may take. With ``rate`` a third of ``duration`` goes to runs
-            that are due when their samples would be there, and they are judged; without it all
+        rate: samples per second of the stream, for the real-time factor and the pace; None for
+            what each graph says itself.
+        deadline_us: µs that a run may take. With a rate a third of ``duration`` goes to runs
+            that are due when their samples would be there, and they are judged; without one all
             runs are.
         progress: called with the fraction done, 0 to 1.
 
@@ -94,7 +95,7 @@ def bench(
         """What was found so far; ``stopped`` says why there is no more."""
         found = [model for model in measuring.models if model.rounds]
         results = [
-            _result(model, found[0], threads, rate, deadline_us, first=index == 0)
+            _result(model, found[0], threads, deadline_us, first=index == 0)
             for index, model in enumerate(found)
         ]
         conditions = measuring.watch.conditions()
@@ -103,8 +104,8 @@ def bench(
         )
         for model, row in zip(found, results):
             warnings += model_warnings(row, model.steady)
-            if rate is not None and deadline_us is not None and row.deadline is None:
-                warnings.append(_too_slow_a_pace(model, rate, duration))
+            if model.rate is not None and deadline_us is not None and row.deadline is None:
+                warnings.append(_too_slow_a_pace(model, model.rate, duration))
         if stopped is not None:
             warnings.append(f"these are the results so far: {stopped}")
         return BenchResult(
@@ -117,7 +118,6 @@ def bench(
             timeline=measuring.watch.timeline,
             warnings=warnings,
             interrupted=stopped is not None,
-            rate_hz=rate,
             pinned_to=measuring.cores,
         )
 
@@ -153,7 +153,6 @@ def _result(
     model: Measured,
     other: Measured,
     threads: int,
-    rate: float | None,
     deadline_us: float | None,
     first: bool,
 ) -> GraphResult:
@@ -182,8 +181,9 @@ def _result(
         histogram=Histogram(*found.bars()),
         rounds=list(model.rounds),
         ratio=None if first else paired_ratio(times, firsts),
-        real_time_factor=None if rate is None else us_per_sample * rate / 1e6,
-        deadline=None if deadline_us is None else _deadline(model, rate, deadline_us),
+        rate_hz=model.rate,
+        real_time_factor=None if model.rate is None else us_per_sample * model.rate / 1e6,
+        deadline=None if deadline_us is None else _deadline(model, deadline_us),
         cold_start=_cold_start(model),
         memory=_memory(model),
         model_bytes=info.model_bytes,
@@ -193,8 +193,8 @@ def _result(
     )
 
 
-def _deadline(model: Measured, rate: float | None, us: float) -> Deadline | None:
-    if rate is None:
+def _deadline(model: Measured, us: float) -> Deadline | None:
+    if model.rate is None:
         return Deadline(
             us, None, model.latencies.runs, model.missed, _spread(model.latencies), None
         )

@@ -177,6 +177,7 @@ _RESULT = {
     "ratio": _OrNull(
         {"value": "number", "low": "number?", "high": "number?", "confidence": "number"}
     ),
+    "rate_hz": "number?",
     "real_time_factor": "number?",
     "deadline": _OrNull(
         {

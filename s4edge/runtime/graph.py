@@ -11,7 +11,7 @@ from typing import Any
 
 import onnxruntime
 
-from s4edge.errors import S4EdgeError
+from s4edge.errors import S4EdgeError, means_no_memory
 
 METADATA_KEY = "s4edge"
 KNOWN_FORMAT = 1
@@ -133,6 +133,10 @@ def _load(path: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no base of their own
+        if means_no_memory(error):
+            raise S4EdgeError(
+                f"not enough memory to load {path}; close other programs or use a smaller graph"
+            ) from error
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         reason = reason.rpartition("failed:")[2]  # before it, the path once more
         raise S4EdgeError(

@@ -33,6 +33,7 @@ class Measured:
 
     Attributes:
         info: the graph.
+        rate: samples per second of its stream, None where nobody says.
         starts: first answers of its processes.
         memory: what the process said that ran with no other model's beside it, and the peaks
             of the others.
@@ -48,8 +49,9 @@ class Measured:
         energy_uj: energy of the turns back to back, None where nothing counts it.
     """
 
-    def __init__(self, info: GraphInfo) -> None:
+    def __init__(self, info: GraphInfo, rate: float | None) -> None:
         self.info = info
+        self.rate = info.rate if rate is None else rate
         self.starts: list[dict[str, Any]] = []
         self.memory: dict[str, Any] = {}
         self.steady = True
@@ -87,13 +89,13 @@ class Measuring:
         progress: Callable[[float], None] | None,
         root: Path = Path("/"),
     ) -> None:
-        self.models = [Measured(info) for info in infos]
+        self.models = [Measured(info, rate) for info in infos]
         self.cores = choose_cores(threads, root)
         vcgencmd = find_vcgencmd()
         self.watch = Watch(self.cores, root, vcgencmd)
         self._meter = find_meter(root, vcgencmd)
         self._threads, self._duration = threads, duration
-        self._rate, self._deadline_us = rate, deadline_us
+        self._deadline_us = deadline_us
         self._warm_seconds = min(max(0.05 * duration, 0.02), 0.5)
         self._tell = progress
         # In seconds that things will take, roughly.
@@ -158,12 +160,11 @@ class Measuring:
             self._progress(STEADY_TURNS * self._warm_seconds)
 
     def _plan(self) -> Schedule:
-        paced = self._rate is not None and self._deadline_us is not None
-        plan = schedule(self._duration, max(model.run_us for model in self.models), paced)
-        if self._rate is not None and paced:
-            for model in self.models:
-                period_us = model.per_run / self._rate * 1e6
-                model.pace = pace(self._duration, period_us, model.run_us, plan.rounds)
+        paced = [model for model in self.models if model.rate and self._deadline_us is not None]
+        plan = schedule(self._duration, max(model.run_us for model in self.models), bool(paced))
+        for model in paced:
+            period_us = model.per_run / (model.rate or 1.0) * 1e6
+            model.pace = pace(self._duration, period_us, model.run_us, plan.rounds)
         return plan
 
     def _round(self, pairs: Sequence[Pair], turn: int, plan: Schedule) -> None:
@@ -177,7 +178,8 @@ class Measuring:
         self.watch.end(sum(worker.cpu_seconds for _, worker in pairs))
 
     def _turn(self, model: Measured, worker: WorkerProcess, seconds: float) -> None:
-        limit = "" if self._deadline_us is None or self._rate is not None else self._deadline_us
+        # With a rate, the runs at pace are judged instead.
+        limit = "" if self._deadline_us is None or model.rate is not None else self._deadline_us
         self._meter.begin()
         worker.tell(f"run {seconds} {limit}")
         self._meter.during()

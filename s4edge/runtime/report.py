@@ -25,7 +25,7 @@ def bench_report(result: BenchResult, verbose: bool = False) -> list[RenderableT
     """
     parts: list[RenderableType] = [bench_table(result)]
     rows = result.results
-    if len(rows) > 1 or result.rate_hz is not None or any(row.deadline for row in rows):
+    if len(rows) > 1 or any(row.rate_hz or row.deadline for row in rows):
         parts.append(_comparison(result))
     if verbose:
         parts += [_starts_and_tails(result), _memory(result), Text(_conditions(result))]
@@ -62,10 +62,12 @@ def _comparison(result: BenchResult) -> Table:
     caption = []
     if any(row.ratio for row in rows):
         caption.append("time: over the first model's, with its 95 % interval")
-    if result.rate_hz is not None:
-        caption.append(f"real time: share of it taken at {result.rate_hz:,g} samples per s")
+    rates = sorted({row.rate_hz for row in rows if row.rate_hz is not None})
+    if rates:
+        listed = " and ".join(f"{rate:,g}" for rate in rates)
+        caption.append(f"real time: share of it taken at {listed} samples per s")
     if deadlines:
-        paced = deadlines[0].period_us is not None
+        paced = any(each.period_us is not None for each in deadlines)
         caption.append(
             f"late: runs not over {_digits(deadlines[0].us)} µs after they were "
             + ("due at that rate" if paced else "begun")
@@ -75,7 +77,7 @@ def _comparison(result: BenchResult) -> Table:
     _add_numbers(table, "µs per\nsample")
     if any(row.ratio for row in rows):
         _add_numbers(table, "\ntime", "\nfrom", "\nto")
-    if result.rate_hz is not None:
+    if rates:
         _add_numbers(table, "real\ntime")
     if deadlines:
         _add_numbers(table, "\nlate", "answered\nafter p99", "\nmax µs", "begun late\nby p99 µs")
@@ -88,7 +90,7 @@ def _comparison(result: BenchResult) -> Table:
                 if ratio is None
                 else [_fixed(value) for value in (ratio.value, ratio.low, ratio.high)]
             )
-        if result.rate_hz is not None:
+        if rates:
             cells.append(_percent(row.real_time_factor))
         if deadlines:
             late = row.deadline

@@ -121,8 +121,9 @@ class GraphResult:
         histogram: of their latencies.
         rounds: what each turn found, in order.
         ratio: time per sample over that of the first graph; None for the first itself.
-        real_time_factor: share of real time that streaming at the given rate takes; None
-            without a rate.
+        rate_hz: samples per second of the stream, as asked for or as the graph says; None where
+            nobody says.
+        real_time_factor: share of real time that streaming at that rate takes.
         deadline: None without one.
         cold_start: how long a start takes.
         memory: what it takes.
@@ -144,6 +145,7 @@ class GraphResult:
     histogram: Histogram
     rounds: Sequence[Round]
     ratio: Ratio | None
+    rate_hz: float | None
     real_time_factor: float | None
     deadline: Deadline | None
     cold_start: ColdStart
@@ -238,7 +240,6 @@ class BenchResult:
         timeline: every turn.
         warnings: a line each: what makes these figures worth less, and what to do.
         interrupted: whether it was stopped early.
-        rate_hz: samples per second of the stream, where told.
         pinned_to: cores that the graphs ran on, None where they were free to move.
     """
 
@@ -251,8 +252,13 @@ class BenchResult:
     timeline: Sequence[Turn] = ()
     warnings: Sequence[str] = ()
     interrupted: bool = False
-    rate_hz: float | None = None
     pinned_to: Sequence[int] | None = None
+
+    @property
+    def rate_hz(self) -> float | None:
+        """The samples per second of all streams, None where they differ or nobody says."""
+        rates = {result.rate_hz for result in self.results}
+        return rates.pop() if len(rates) == 1 else None
 
     def to_json(self) -> dict[str, Any]:
         """Give the answer of ``s4edge bench --json``: see `s4edge.runtime.bench_file`."""
@@ -260,6 +266,7 @@ class BenchResult:
             {
                 "format": FORMAT,
                 **dataclasses.asdict(self),
+                "rate_hz": self.rate_hz,
                 "results": [result.to_json() for result in self.results],
             }
         )

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import s4edge
-from s4edge.errors import S4EdgeError
+from s4edge.errors import S4EdgeError, means_no_memory
 from s4edge.runtime.graph import GraphInfo
 from s4edge.runtime.pinning import pinned
 
@@ -136,7 +136,7 @@ class WorkerProcess:
                 "the process was killed (signal 9), as happens where memory runs out; close other "
                 "programs or measure a smaller graph"
             )
-        if "MemoryError" in last or "alloc" in last:
+        if last.startswith("MemoryError") or means_no_memory(RuntimeError(last)):
             return f"not enough memory ({last}); close other programs or raise the limit"
         how = (
             f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"

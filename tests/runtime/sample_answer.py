@@ -63,6 +63,7 @@ def sample_result(
             for i in range(rounds)
         ],
         "ratio": ratio,
+        "rate_hz": rate,
         "real_time_factor": None if rate is None else us_per_sample * rate / 1e6,
         "deadline": deadline,
         "cold_start": {

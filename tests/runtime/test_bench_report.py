@@ -42,6 +42,7 @@ def result() -> BenchResult:
         histogram=Histogram([80, 90, 300_000], [15_000, 16_000]),
         rounds=[Round(94.312, 3100)] * 10,
         ratio=None,
+        rate_hz=4000.0,
         real_time_factor=0.3772,
         deadline=LATE,
         cold_start=ColdStart(1.234, 0.987, 0.0123, 4321.0),
@@ -75,7 +76,6 @@ def result() -> BenchResult:
         "2026-11-25T22:00:00+00:00",
         [row, small],
         conditions,
-        rate_hz=4000.0,
         pinned_to=[3],
     )
 
@@ -138,7 +138,7 @@ def test_all_of_it_fits_80_columns(result: BenchResult) -> None:
 
 def test_says_little_of_one_model(result: BenchResult) -> None:
     alone = dataclasses.replace(
-        result, results=[dataclasses.replace(result.results[0], deadline=None)], rate_hz=None
+        result, results=[dataclasses.replace(result.results[0], deadline=None, rate_hz=None)]
     )
     assert len(bench_report(alone)) == 1
     assert len(bench_report(result)) == 2
@@ -157,7 +157,6 @@ def test_what_is_not_known_is_no_number(result: BenchResult) -> None:
             result,
             results=[first, unknown],
             conditions=Conditions(),
-            rate_hz=None,
             pinned_to=None,
         ),
         80,
