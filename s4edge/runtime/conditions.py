@@ -168,10 +168,10 @@ def machine_warnings(
     return found
 
 
-def model_warnings(result: GraphResult, stable: bool) -> list[str]:
+def model_warnings(result: GraphResult, steady: bool) -> list[str]:
     """Say what of one model's runs makes its figures worth less."""
     found = []
-    if not stable:
+    if not steady:
         found.append(
             f"{result.model} did not become steady while warming up; measure longer, with "
             "--duration, on a quiet machine"
