@@ -45,6 +45,19 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file of UTF-8; where that fails the old one stays.
+
+    Raises:
+        S4EdgeError: the file cannot be written.
+    """
+    with replacing(path) as temporary:
+        try:
+            temporary.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise S4EdgeError(f"cannot write {path}: {error.strerror or error}") from error
+
+
 def newest_first(folder: Path, pattern: str) -> list[Path]:
     """The files of a folder whose names match, the one written last first."""
     found = []

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from s4edge.cli import output
+from s4edge.cli.bench_outputs import STDOUT, BenchOutputs
 from s4edge.errors import S4EdgeError
-from s4edge.files import check_writable
 
-if TYPE_CHECKING:
-    from s4edge.runtime import BenchResult
+# Parameters that are for whoever measures, here or there.
+_MEASURING = ("threads", "duration", "rate", "deadline")
 
 
 def _newest() -> Path:
@@ -53,7 +54,8 @@ def _newest() -> Path:
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
     metavar="HZ",
-    help="Samples per second of the stream: tells the share of real time that a model takes.",
+    help="Samples per second of the stream: tells the share of real time that a model takes. "
+    "Default: what the graph says.",
 )
 @click.option(
     "--deadline",
@@ -69,6 +71,40 @@ def _newest() -> Path:
     metavar="FILE.json",
     help="Write the answer of --json there, too.",
 )
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.html",
+    help="Write a page with tables and plots: one file that needs nothing else.",
+)
+@click.option(
+    "--markdown",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    metavar="FILE.md",
+    help="Write a table to paste into an issue; - prints it instead of the usual one.",
+)
+@click.option(
+    "--compare",
+    is_flag=True,
+    help="Measure nothing: set files that -o wrote side by side, of several boards or runs.",
+)
+@click.option(
+    "--host",
+    metavar="USER@BOARD",
+    help="Measure there, over ssh: the graphs are copied into a folder that is removed afterwards.",
+)
+@click.option(
+    "--remote-command",
+    metavar="COMMAND",
+    help="The s4edge of --host, such as .venv/bin/s4edge.  [default: s4edge]",
+)
+@click.option(
+    "--ssh-option",
+    "ssh_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of ssh's, as its -o takes it, such as Port=2222; may be repeated.",
+)
 @output.json_option
 @output.verbose_option
 def bench(
@@ -78,51 +114,111 @@ def bench(
     rate: float | None,
     deadline: float | None,
     saved: Path | None,
+    html: Path | None,
+    markdown: Path | None,
+    compare: bool,
+    host: str | None,
+    remote_command: str | None,
+    ssh_options: tuple[str, ...],
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Measure latency and memory of exported graphs on this machine.
+    """Measure latency and memory of exported graphs on this machine, or on a board.
 
     Several models are measured in turns and shown side by side, with the ratio of their times to
     the first's. Without MODEL.onnx it takes the newest graph here. Ctrl-C ends it early and keeps
     what was found so far.
-    """
+
+    \b
+      s4edge bench a.onnx b.onnx --rate 16000 -o board.json --html board.html
+      s4edge bench a.onnx b.onnx --host pi@board --remote-command .venv/bin/s4edge
+      s4edge bench --compare board.json laptop.json
+    """  # noqa: D301
     # Here and not above, so that `s4edge --help` does not wait for onnxruntime.
     from s4edge import runtime
 
+    _check_usage(compare, host, remote_command, ssh_options, markdown, as_json)
+    outputs = BenchOutputs(saved, html, markdown, as_json, verbose)
+    if compare:
+        from s4edge.runtime.bench_compare import compare_files
+
+        outputs.check(models)
+        outputs.write_comparison(compare_files(models))
+        return
     if not models:
         models = (_newest(),)
-    if saved is not None:
-        check_writable(saved, None, *models)
-    failure: S4EdgeError | None = None
+    outputs.check(models)
+    failure: str | None = None
     with _sigterm_as_interrupt() as status:
-        try:
-            with output.progress("Measuring") as progress:
-                result = runtime.bench(models, threads, duration, rate, deadline, progress)
-        except runtime.BenchFailedError as error:
-            result, failure = error.result, error
-    try:
-        if saved is not None:
-            runtime.write_bench(saved, result.to_json())
-    except S4EdgeError as error:
-        failure = failure or error
-    _tell(result, as_json, verbose)
-    if failure is not None:
-        raise S4EdgeError(str(failure))
-    if result.interrupted:
+        if host is not None:
+            answer, failure = _bench_there(host, models, remote_command, ssh_options)
+        else:
+            try:
+                with output.progress("Measuring") as progress:
+                    result = runtime.bench(models, threads, duration, rate, deadline, progress)
+            except runtime.BenchFailedError as error:
+                result, failure = error.result, str(error)
+            answer = result.to_json()
+    outputs.write(answer, failure)
+    if answer["interrupted"]:
         click.get_current_context().exit(status())
 
 
-def _tell(result: BenchResult, as_json: bool, verbose: bool) -> None:
-    from s4edge.runtime.report import bench_report
+def _check_usage(
+    compare: bool,
+    host: str | None,
+    remote_command: str | None,
+    ssh_options: tuple[str, ...],
+    markdown: Path | None,
+    as_json: bool,
+) -> None:
+    if host is None and (remote_command is not None or ssh_options):
+        raise click.UsageError("--remote-command and --ssh-option are for --host")
+    if as_json and markdown == STDOUT:
+        raise click.UsageError("--json and --markdown - both want standard output; take one")
+    given = [name for name, _ in _measuring_options()]
+    if host is not None:
+        given.append("--host")
+    if compare and given:
+        raise click.UsageError(f"--compare measures nothing; leave out {', '.join(given)}")
 
-    if as_json:
-        output.emit_json(result.to_json())
-    else:
-        for part in bench_report(result, verbose):
-            output.console.print(part)
-    for warning in result.warnings:
-        output.note(f"Warning: {warning}")
+
+def _measuring_options() -> list[tuple[str, list[str]]]:
+    """Options that say how to measure, as they were given: name and words."""
+    context = click.get_current_context()
+    found = []
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given and name in _MEASURING:
+            option = max(parameter.opts, key=len)
+            found.append((option, [option, str(context.params[name])]))
+    return found
+
+
+def _bench_there(
+    host: str,
+    models: tuple[Path, ...],
+    command: str | None,
+    ssh_options: tuple[str, ...],
+) -> tuple[dict[str, Any], str | None]:
+    """Measure on another machine; give the answer, and why it is not all."""
+    from s4edge import runtime
+    from s4edge.runtime.remote import RemoteBench
+
+    for model in models:
+        runtime.read_info(model)  # a bad one is found here sooner than there
+    far = RemoteBench(
+        host,
+        models,
+        [word for _, words in _measuring_options() for word in words],
+        "s4edge" if command is None else command,
+        ssh_options,
+        output.note,
+        interactive=sys.stdin.isatty() and sys.stderr.isatty(),
+    )
+    with far, output.progress(f"Measuring on {host}") as progress:
+        return far.answer(progress), far.failure
 
 
 @contextlib.contextmanager

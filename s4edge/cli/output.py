@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -43,11 +44,15 @@ def note(text: str) -> None:
 def progress(description: str) -> Iterator[Callable[[float], None]]:
     """A progress bar on a terminal's stderr, nothing in a pipe.
 
+    Where the environment's S4EDGE_PROGRESS is ``lines``, a pipe gets the fractions as lines: for
+    `s4edge.runtime.remote`, which shows them on the terminal at its end.
+
     Yields:
         A function to call with the fraction done, 0 to 1.
     """
     if not sys.stderr.isatty():
-        yield lambda fraction: None
+        lines = os.environ.get("S4EDGE_PROGRESS") == "lines"
+        yield _tell_fraction if lines else lambda fraction: None
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -55,3 +60,7 @@ def progress(description: str) -> Iterator[Callable[[float], None]]:
     with Progress(*columns, console=notes, transient=True) as bar:
         task = bar.add_task(description, total=1.0)
         yield lambda fraction: bar.update(task, completed=fraction)
+
+
+def _tell_fraction(fraction: float) -> None:
+    click.echo(f"s4edge-progress {fraction:.3f}", err=True)

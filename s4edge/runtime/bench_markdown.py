@@ -50,6 +50,50 @@ def bench_markdown(answer: words.Answer) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def compare_markdown(comparison: Mapping[str, Any]) -> str:
+    """Write compared answers: one row per model and answer, what they ran on below.
+
+    Args:
+        comparison: as `s4edge.runtime.bench_compare.compare` gives it.
+    """
+    boards = comparison["boards"]
+    rows = [
+        dict(row or {}, name=code(words.clean(model["model"])), board=board, measured=row)
+        for model in comparison["models"]
+        for board, row in zip(boards, model["results"])
+    ]
+    columns: list[Column] = [
+        ("model", lambda row: row["name"]),
+        ("from", lambda row: _label(row["board"])),
+        ("µs/sample", _known(lambda row: words.digits(row["us_per_sample"]))),
+        (
+            f"ratio to {_label(boards[0])}",
+            _known(lambda row: words.ratio_text(row["ratio"])),
+        ),
+        ("p99 µs/run", _known(lambda row: words.digits(row["latency_us"]["p99"]))),
+        ("memory MB", _known(lambda row: words.digits(row["peak_rss_bytes"] / 1e6))),
+        ("state kB", _known(lambda row: words.digits(row["state_bytes"] / 1e3))),
+    ]
+    alarm = f"**{words.EMULATED}**" if any(map(words.is_emulated, boards)) else ""
+    listed = "\n".join(f"- {_label(board)}: {_board(board)}" for board in boards)
+    parts = (alarm, _warnings(comparison["warnings"]), table(columns, rows), listed)
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _known(cell: Callable[[Row], str]) -> Callable[[Row], str]:
+    """The cell where the model was measured."""
+    return lambda row: words.NOTHING if row["measured"] is None else cell(row)
+
+
+def _label(board: Row) -> str:
+    return code(words.clean(board["label"])) + (" (emulated)" if words.is_emulated(board) else "")
+
+
+def _board(board: Row) -> str:
+    told = "; ".join(f"{name.lower()} {value}" for name, value in words.conditions(board))
+    return escape(words.device_line(board) + (f"; {told}" if told else ""))
+
+
 def notes(answer: words.Answer) -> str:
     """Write what a reader must know before the numbers: emulation, conditions, warnings."""
     lines = []
@@ -60,8 +104,11 @@ def notes(answer: words.Answer) -> str:
     told = "; ".join(f"{name.lower()} {value}" for name, value in words.conditions(answer))
     if told:
         lines.append(escape(f"{told[0].upper()}{told[1:]}."))
-    listed = "\n".join(f"- ⚠ {escape(words.clean(text))}" for text in answer.get("warnings", ()))
-    return "\n\n".join(part for part in ("\n\n".join(lines), listed) if part)
+    return "\n\n".join(part for part in (*lines, _warnings(answer["warnings"])) if part)
+
+
+def _warnings(warnings: Sequence[str]) -> str:
+    return "\n".join(f"- ⚠ {escape(words.clean(text))}" for text in warnings)
 
 
 def table(columns: Sequence[Column], rows: Sequence[Row]) -> str:

@@ -13,8 +13,7 @@ from typing import Any
 Answer = Mapping[str, Any]
 
 EMULATED = (
-    "Emulated: no speed. These times are an emulator's and say nothing about how fast a real "
-    "device is; memory and answers are as on one."
+    "Emulated: no speed. Times and memory are the emulator's and say nothing about a real device."
 )
 NOTHING = "–"
 
@@ -44,7 +43,7 @@ def digits(value: float | None) -> str:
 
 def percent(share: float | None) -> str:
     """Write a fraction in percent."""
-    return NOTHING if share is None else f"{digits(100 * share)} %"
+    return NOTHING if share is None else f"{100 * share:.3g} %"
 
 
 def bytes_text(count: int | None) -> str:
@@ -85,19 +84,19 @@ def device_line(answer: Answer) -> str:
     memory, cores = device.get("memory_bytes"), device.get("cores")
     facts = [
         f"{device['cpu']} ({device.get('architecture', 'unknown architecture')})",
-        "" if cores is None else f"{cores} core{'' if cores == 1 else 's'}",
+        "" if cores is None else counted(cores, "core"),
         "" if memory is None else f"{memory / 1e9:.1f} GB",
         device.get("os") or "",
-        threads_text(answer["threads"]),
+        counted(answer["threads"], "thread"),
         answer.get("runtime") or "",
         f"Python {device['python']}" if device.get("python") else "",
     ]
     return clean(", ".join(fact for fact in facts if fact))
 
 
-def threads_text(threads: int) -> str:
-    """Write a number of threads."""
-    return f"{threads} thread{'' if threads == 1 else 's'}"
+def counted(count: int, what: str) -> str:
+    """Write a number of things: ``1 thread``, ``2 threads``."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def conditions(answer: Answer) -> list[tuple[str, str]]:
@@ -119,5 +118,8 @@ def conditions(answer: Answer) -> list[tuple[str, str]]:
         yes = f"yes: {reasons}" if reasons else "yes"
         found.append(("Throttled", yes if told["throttled"] else "no"))
     if told.get("busy_others") is not None:
-        found.append(("Other processes", f"{percent(told['busy_others'])} of all cores' time"))
+        busy = f"{percent(told['busy_others'])} of all cores' time"
+        if told.get("busy_others_same_cores") is not None:
+            busy += f", {percent(told['busy_others_same_cores'])} of the same cores'"
+        found.append(("Other processes", busy))
     return found

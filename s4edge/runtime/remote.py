@@ -47,6 +47,7 @@ _REASON = re.compile(
     r"Error: |Usage: |Try '|.*No module named |.*\bKilled\b|ssh: |client_loop: |Timeout, server |"
     r"Connection (to|reset|closed)|Read from remote host "
 )
+_WARNING = "Warning: "
 # What tar says of a full disk.
 _FULL = ("No space left", "quota exceeded", "Wrote only")
 
@@ -97,6 +98,9 @@ class RemoteBench:
         interactive: let ssh ask for passwords and unknown hosts on the terminal. Else it must
             get in without.
 
+    Attributes:
+        failure: why the benchmark there ended early although it gave an answer, in one line.
+
     Raises:
         S4EdgeError: on entering, the machine cannot be reached, lets nobody in, or has no room.
     """
@@ -129,7 +133,9 @@ class RemoteBench:
         self._enough = threading.Event()
         # Lines on standard error that may turn out to be the reason of a failure.
         self._held: collections.deque[str] = collections.deque(maxlen=_MOST_NOISE)
+        self._warnings: list[str] = []
         self._noise: list[str] = []
+        self.failure: str | None = None
         self._patience = _PATIENCE
 
     def __enter__(self) -> RemoteBench:
@@ -188,7 +194,14 @@ class RemoteBench:
             raise S4EdgeError(self._failure(status, "\n".join(said)))
         if "format" not in answer:
             raise S4EdgeError(self._outdated(""))
-        return parse_bench(json.dumps(self._renamed(answer)), self._host)
+        found = parse_bench(json.dumps(self._renamed(answer)), self._host)
+        for text in self._warnings:
+            # What is part of the answer is told with it.
+            if text not in found["warnings"]:
+                self._note(f"{self._host}: {text}")
+        if status and any("Error: " in line for line in self._held):
+            self.failure = f"{self._host}: {self._reason()}"
+        return found
 
     # The connection
 
@@ -332,6 +345,8 @@ class RemoteBench:
             elif line.startswith(f"{PROGRESS_WORD} "):
                 with contextlib.suppress(ValueError):
                     progress(float(line.split()[1]))
+            elif line.startswith(_WARNING):
+                self._warnings.append(self._local(line[len(_WARNING) :]))
             elif _REASON.match(line):
                 self._held.append(line)
             elif line.strip():

@@ -1,0 +1,164 @@
+"""Compared benchmarks as one HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from s4edge import page
+from s4edge.runtime import bench_cells as cells
+from s4edge.runtime import bench_plots as plots
+from s4edge.runtime import bench_words as words
+
+
+def compare_page(comparison: Mapping[str, Any]) -> str:
+    """Write the page of a comparison.
+
+    Args:
+        comparison: as `s4edge.runtime.bench_compare.compare` gives it.
+    """
+    boards = comparison["boards"]
+    labels = [words.clean(board["label"]) for board in boards]
+    emulated = any(words.is_emulated(board) for board in boards)
+    alarm = f'<p class="alarm">{escape(words.EMULATED)}</p>' if emulated else ""
+    title = " and ".join(labels) if len(labels) == 2 else f"{len(labels)} benchmarks"
+    count = words.counted(len(comparison["models"]), "model")
+    header = (
+        f"<h1>{escape(title)}</h1>\n<p>{count} side by side, matched by file name; ratios are "
+        f"to {escape(labels[0])}.</p>\n{alarm}{cells.warnings(comparison['warnings'])}"
+    )
+    sections = [
+        ("time", "Time per sample", _times(comparison, labels)),
+        ("memory", "Memory", _memory(comparison, labels)),
+        ("conditions", "Boards and conditions", _boards(comparison, labels)),
+    ]
+    return page.document(f"{title}: s4edge bench", header, sections)
+
+
+def _times(comparison: Mapping[str, Any], labels: list[str]) -> str:
+    bars, ratios, rows = [], [], []
+    for model in comparison["models"]:
+        name = words.clean(model["model"])
+        heading = name
+        for index, (label, row) in enumerate(zip(labels, model["results"])):
+            shown = [_name(name), _name(label)]
+            if row is None:
+                rows.append([*shown, *[words.NOTHING] * 9])
+                continue
+            told = f"{words.digits(row['us_per_sample'])} µs"
+            part = (f"s{index % plots.SERIES}", row["us_per_sample"], f"{name}, {label}: {told}")
+            bars.append(
+                plots.Bar(label, [part], told + _no_speed(comparison, index), None, heading)
+            )
+            heading = ""
+            if row["ratio"]:
+                ratios.append((f"{name}, {label}", row["ratio"]))
+            rows.append(
+                [
+                    *shown,
+                    cells.number(row["us_per_sample"]) + _no_speed(comparison, index),
+                    cells.ratio(row["ratio"]),
+                    cells.number(row["latency_us"]["p50"]),
+                    cells.number(row["latency_us"]["p99"]),
+                    cells.number(row["latency_us"]["p999"]),
+                    cells.number(row["real_time_factor"]),
+                    cells.count(row["samples_per_run"]),
+                    cells.count(row["threads"]),
+                    cells.number(row["energy_uj_per_sample"]),
+                ]
+            )
+    figures = []
+    if bars:
+        figures.append(
+            page.figure(
+                "Time per sample",
+                "Shorter is faster; the median of a run over its samples.",
+                plots.bars("Time per sample", bars, "µs per sample"),
+            )
+        )
+    if ratios:
+        figures.append(
+            page.figure(
+                f"Ratio to {escape(labels[0])}",
+                "Left of the line is faster; 95 % intervals of what changed from round to round. "
+                "What differed between the runs as a whole they do not know.",
+                plots.intervals(f"Ratio to {labels[0]}", ratios, "ratio of time per sample"),
+            )
+        )
+    head = [
+        "model",
+        "from",
+        "time per<br>sample, µs",
+        "ratio",
+        "µs per<br>run, p50",
+        "p99",
+        "p99.9",
+    ]
+    head += ["real-time<br>factor", "samples<br>per run", "threads", "energy per<br>sample, µJ"]
+    return page.grid(figures) + page.table(head, rows)
+
+
+def _no_speed(comparison: Mapping[str, Any], index: int) -> str:
+    return " (emulated)" if words.is_emulated(comparison["boards"][index]) else ""
+
+
+def _memory(comparison: Mapping[str, Any], labels: list[str]) -> str:
+    bars, rows = [], []
+    for model in comparison["models"]:
+        name = words.clean(model["model"])
+        heading = name
+        for index, (label, row) in enumerate(zip(labels, model["results"])):
+            shown = [_name(name), _name(label)]
+            if row is None:
+                rows.append([*shown, *[words.NOTHING] * 3])
+                continue
+            told = words.bytes_text(row["peak_rss_bytes"])
+            length = row["peak_rss_bytes"] / 1e6
+            part = (f"s{index % plots.SERIES}", length, f"{name}, {label}: {told}")
+            bars.append(plots.Bar(label, [part], told, None, heading))
+            heading = ""
+            rows.append(
+                [
+                    *shown,
+                    cells.scaled(row["peak_rss_bytes"], 1e6),
+                    cells.scaled(row["model_bytes"], 1e3),
+                    cells.scaled(row["state_bytes"], 1e3),
+                ]
+            )
+    figure = page.figure(
+        "Peak resident memory",
+        "of a process that streams this model alone",
+        plots.bars("Peak resident memory", bars, "MB (10^6 bytes)"),
+    )
+    head = [
+        "model",
+        "from",
+        "peak<br>resident, MB",
+        "graph’s<br>file, kB",
+        "kept per<br>stream, kB",
+    ]
+    return page.grid([figure] if bars else []) + page.table(head, rows)
+
+
+def _boards(comparison: Mapping[str, Any], labels: list[str]) -> str:
+    known = [dict(words.conditions(board)) for board in comparison["boards"]]
+    names = list(dict.fromkeys(name for each in known for name in each))
+    rows = []
+    for label, board, each in zip(labels, comparison["boards"], known):
+        device = board["device"]
+        facts = [device["cpu"], device["architecture"], device["cores"], device["os"]]
+        facts += [board["runtime"], device["python"], board["started"]]
+        rows.append(
+            [
+                _name(label),
+                *(_name(words.clean(fact)) for fact in facts),
+                *(_name(each.get(name, words.NOTHING)) for name in names),
+            ]
+        )
+    head = ["from", "device", "architecture", "cores", "system", "runtime", "Python", "started"]
+    return page.table([*head, *(escape(name) for name in names)], rows)
+
+
+def _name(text: str) -> str:
+    return f'<span class="name">{escape(text)}</span>'
