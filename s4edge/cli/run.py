@@ -282,7 +282,7 @@ def _tell(stream: StreamRun, path: Path | None, written: int, as_json: bool, ver
     if not as_json:
         for warning in stream.warnings:
             output.note(f"Warning: {warning}.")
-        if path is not None:
+        if path is not None and written:
             output.note(f"Wrote {path}: {written} answer{'' if written == 1 else 's'}.")
     if verbose and stream.us_per_sample is not None:
         unit = "µs" if output.notes.encoding.lower().startswith("utf") else "us"

@@ -37,10 +37,8 @@ class AnswerFile:
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._descriptor, self._size)
-            raise S4EdgeError(
-                f"cannot write {self._path}: {error.strerror}; the {self.lines} answers before are "
-                "kept there"
-            ) from error
+            kept = f"; the {self.lines} answers before are kept there" if self.lines else ""
+            raise S4EdgeError(f"cannot write {self._path}: {error.strerror}{kept}") from error
         self._size += whole
         self.lines += 1
 
@@ -48,6 +46,8 @@ class AnswerFile:
 @contextlib.contextmanager
 def answer_file(path: Path) -> Iterator[AnswerFile]:
     """Open a file for answers; it replaces ``path`` at the end, also after an error or Ctrl-C.
+
+    Without any answer before these, ``path`` is left as it was.
 
     Raises:
         S4EdgeError: it cannot be written.
@@ -58,9 +58,12 @@ def answer_file(path: Path) -> Iterator[AnswerFile]:
             descriptor = os.open(temporary, os.O_WRONLY)
         except OSError as error:
             raise S4EdgeError(f"cannot write {path}: {error.strerror}") from error
+        lines = AnswerFile(descriptor, path)
         try:
-            yield AnswerFile(descriptor, path)
+            yield lines
         except (S4EdgeError, OSError, KeyboardInterrupt, SystemExit) as error:
+            if not lines.lines:
+                raise
             trouble = error
         finally:
             os.close(descriptor)

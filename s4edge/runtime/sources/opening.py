@@ -19,6 +19,7 @@ from s4edge.runtime.sources.pcm import ENCODINGS, pcm_blocks
 from s4edge.runtime.sources.rates import agreed_rate
 from s4edge.runtime.sources.source import Begun, Block, Source
 from s4edge.runtime.sources.table import begin_table
+from s4edge.runtime.sources.wav import MAGICS as WAV_MAGICS
 from s4edge.runtime.sources.wav import begin_wav, is_wav
 
 FORMATS = (*ENCODINGS, "wav", "npy", "npz", "csv")
@@ -117,16 +118,25 @@ def _begun_once(
     # Even where raw samples were announced: a header is none.
     kind = format
     if kind is None or kind in ENCODINGS:
-        start = stream.peek(4)
-        if start in (b"RIFF", b"RF64", b"RIFX"):
-            start = stream.peek(12)
+        start = _look(stream)
         kind = "wav" if is_wav(start) else kind
-        if kind is None and start == b"\x93NUM":
+        if kind is None and start.startswith(b"\x93NUM"):
             kind = "npy"
     if kind is None and info.tokens is not None:
         raise S4EdgeError(f"{info.path} takes tokens: say how they are written with --format u8")
     kind = kind or _DEFAULT
     return kind, begin(kind, stream, file, warnings)
+
+
+def _look(stream: ByteStream) -> bytes:
+    """As much of the beginning as may be a header's: samples are not waited for."""
+    start = b""
+    for count in range(1, 13):
+        start = stream.peek(count)
+        known = any(each.startswith(start[:4]) for each in (*WAV_MAGICS, b"\x93NUM"))
+        if len(start) < count or not known:
+            break
+    return start
 
 
 def _begin(

@@ -37,9 +37,13 @@ class Header:
     data_bytes: int | None
 
 
+# Of 32-bit sizes, of larger ones, of big-endian numbers.
+MAGICS = (b"RIFF", b"RF64", b"RIFX")
+
+
 def is_wav(start: bytes) -> bool:
     """Whether a file that begins with these 12 bytes is a WAV file."""
-    return start[:4] in (b"RIFF", b"RF64", b"RIFX") and start[8:12] == b"WAVE"
+    return start[:4] in MAGICS and start[8:12] == b"WAVE"
 
 
 def begin_wav(stream: ByteStream, d_input: int, channel: int | None, warnings: list[str]) -> Begun:
