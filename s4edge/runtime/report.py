@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rich.box
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -32,9 +32,9 @@ def bench_report(result: BenchResult, verbose: bool = False) -> list[RenderableT
     return parts
 
 
-def bench_table(result: BenchResult) -> Table:
+def bench_table(result: BenchResult) -> RenderableType:
     """Set models side by side, one row each: latencies per run, throughput, sizes."""
-    table = _table(_caption(result))
+    table = _table()
     table.add_column("\nmodel", overflow="fold")
     table.add_column("\nmode", no_wrap=True)
     _add_numbers(
@@ -52,10 +52,10 @@ def bench_table(result: BenchResult) -> Table:
             _digits(row.model_bytes / 1e3),
             _digits(row.state_bytes / 1e3),
         )
-    return table
+    return Group(table, Text(_caption(result)))
 
 
-def _comparison(result: BenchResult) -> Table:
+def _comparison(result: BenchResult) -> RenderableType:
     """Time per sample against the first model's, real time and the deadline."""
     rows = result.results
     deadlines = [row.deadline for row in rows if row.deadline is not None]
@@ -72,7 +72,7 @@ def _comparison(result: BenchResult) -> Table:
             f"late: runs not over {_digits(deadlines[0].us)} µs after they were "
             + ("due at that rate" if paced else "begun")
         )
-    table = _table("\n".join(caption))
+    table = _table()
     table.add_column("\nmodel", overflow="fold")
     _add_numbers(table, "µs per\nsample")
     if any(row.ratio for row in rows):
@@ -105,11 +105,11 @@ def _comparison(result: BenchResult) -> Table:
                 ]
             )
         table.add_row(Text(name), *cells)
-    return table
+    return Group(table, Text("\n".join(caption)))
 
 
-def _starts_and_tails(result: BenchResult) -> Table:
-    table = _table("start: of a process of its own, the file being in the system's cache")
+def _starts_and_tails(result: BenchResult) -> RenderableType:
+    table = _table()
     table.add_column("\nmodel", overflow="fold")
     _add_numbers(
         table,
@@ -131,14 +131,12 @@ def _starts_and_tails(result: BenchResult) -> Table:
             _digits(start.first_run_us),
             *([_optional(row.energy_uj_per_sample)] if energy else []),
         )
-    return table
+    caption = "start: of a process of its own, the file being in the system's cache"
+    return Group(table, Text(caption))
 
 
-def _memory(result: BenchResult) -> Table:
-    table = _table(
-        "peak = runtime (Python, numpy, onnxruntime) + model (loaded and run) + state;\n"
-        "shared: what other processes use, too, divided among them; private: without it"
-    )
+def _memory(result: BenchResult) -> RenderableType:
+    table = _table()
     table.add_column("memory, MB\nmodel", overflow="fold")
     _add_numbers(table, "\npeak", "\nruntime", "\nmodel", "\nstate", "\nshared", "\nprivate")
     for name, row in _named(result):
@@ -153,7 +151,11 @@ def _memory(result: BenchResult) -> Table:
                 )
             ),
         )
-    return table
+    caption = (
+        "peak = runtime (Python, numpy, onnxruntime) + model (loaded and run) + state;\n"
+        "shared: what other processes use, too, divided among them; private: without it"
+    )
+    return Group(table, Text(caption))
 
 
 def _conditions(result: BenchResult) -> str:
@@ -177,16 +179,9 @@ def _conditions(result: BenchResult) -> str:
     return "while measuring: " + (", ".join(facts) or "nothing known about the machine")
 
 
-def _table(caption: str) -> Table:
-    return Table(
-        box=rich.box.SIMPLE_HEAD,
-        # The box's own divider is the one space between columns.
-        padding=0,
-        pad_edge=False,
-        # As Text, for a bracket in a name is no markup.
-        caption=Text(caption),
-        caption_justify="left",
-    )
+def _table() -> Table:
+    # The box's own divider is the one space between columns.
+    return Table(box=rich.box.SIMPLE_HEAD, padding=0, pad_edge=False)
 
 
 def _add_numbers(table: Table, *headings: str) -> None:
