@@ -139,29 +139,31 @@ def run(
         raise click.UsageError("--every and --last exclude each other")
     from s4edge.files import check_writable
     from s4edge.runtime import open_graph
+    from s4edge.runtime.answer_file import is_special
     from s4edge.runtime.answers import StreamRun
     from s4edge.runtime.sources import open_source
     from s4edge.runtime.stopping import StopBetween
 
-    if path is not None:
+    if path is not None and not is_special(path):
         check_writable(path, model, None if source == "-" else source)
-    graph = open_graph(model, threads)
-    names = _listed(labels)
-    if names is not None and len(names) != graph.info.d_output:
-        raise S4EdgeError(
-            f"--labels names {len(names)} classes, {model} has {graph.info.d_output} outputs"
-        )
-    opened = open_source(
-        source, graph.info, format=kind, rate=rate, channel=channel, columns=_listed(columns),
-        index=index, stdin=getattr(sys.stdin, "buffer", None),
-    )  # fmt: skip
-    if normalize:
-        if not opened.again:
+    with _interrupted_early():
+        graph = open_graph(model, threads)
+        names = _listed(labels)
+        if names is not None and len(names) != graph.info.d_output:
             raise S4EdgeError(
-                f"--normalize reads a recording twice, which {opened.name} does not allow: record "
-                "to a file first, or give --scale"
+                f"--labels names {len(names)} classes, {model} has {graph.info.d_output} outputs"
             )
-        scale /= opened.peak() or 1.0
+        opened = open_source(
+            source, graph.info, format=kind, rate=rate, channel=channel, columns=_listed(columns),
+            index=index, stdin=getattr(sys.stdin, "buffer", None),
+        )  # fmt: skip
+        if normalize:
+            if not opened.again:
+                raise S4EdgeError(
+                    f"--normalize reads a recording twice, which {opened.name} does not allow: "
+                    "record to a file first, or give --scale"
+                )
+            scale /= opened.peak() or 1.0
     if every is None and not last:
         every = (_DEFAULT_SECONDS, True) if opened.rate is not None else (1, False)
     with StopBetween() as stop:
@@ -197,6 +199,16 @@ def run(
         sys.exit(130)
     if trouble is not None:
         raise trouble
+
+
+@contextlib.contextmanager
+def _interrupted_early() -> Iterator[None]:
+    """Ctrl-C before there is an answer to keep, as while a pipe is waited for."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        output.note("Interrupted before the first sample.")
+        sys.exit(130)
 
 
 def _listed(text: str | None) -> list[str] | None:

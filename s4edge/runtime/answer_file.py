@@ -43,6 +43,18 @@ class AnswerFile:
         self.lines += 1
 
 
+def is_special(path: Path) -> bool:
+    """Whether it is a device or a pipe, which is written to and never replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _open(path: Path, named: Path) -> int:
+    try:
+        return os.open(path, os.O_WRONLY)
+    except OSError as error:
+        raise S4EdgeError(f"cannot write {named}: {error.strerror}") from error
+
+
 @contextlib.contextmanager
 def answer_file(path: Path) -> Iterator[AnswerFile]:
     """Open a file for answers; it replaces ``path`` at the end, also after an error or Ctrl-C.
@@ -52,12 +64,16 @@ def answer_file(path: Path) -> Iterator[AnswerFile]:
     Raises:
         S4EdgeError: it cannot be written.
     """
+    if is_special(path):
+        descriptor = _open(path, path)
+        try:
+            yield AnswerFile(descriptor, path)
+        finally:
+            os.close(descriptor)
+        return
     trouble: BaseException | None = None
     with replacing(path) as temporary:
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY)
-        except OSError as error:
-            raise S4EdgeError(f"cannot write {path}: {error.strerror}") from error
+        descriptor = _open(temporary, path)
         lines = AnswerFile(descriptor, path)
         try:
             yield lines

@@ -310,6 +310,18 @@ def _until_it_waits(process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.02)
 
 
+def test_asked_to_stop_before_the_first_sample(work: Path) -> None:
+    with running(work, "step.onnx", "-", "-o", "out.jsonl") as process:
+        assert process.stdin is not None
+        process.stdin.write(b"R")  # half a sample, or the start of RIFF
+        _until_it_waits(process)
+        process.send_signal(signal.SIGINT)
+        out, said = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, b"")
+    assert said == b"Interrupted before the first sample.\n"
+    assert not (work / "out.jsonl").exists()
+
+
 def test_stopped_with_one_object(recorded: Path) -> None:
     with running(recorded, "chunk16.onnx", "-", "--json") as process:
         assert process.stdin is not None
@@ -434,6 +446,21 @@ def test_nowhere_to_write(recorded: Path, options: list[str]) -> None:
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("Error: ")
     assert "No space left on device" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
+def test_devices_and_pipes_are_not_replaced(work: Path) -> None:
+    found = call(work, "run", "step.onnx", "a.wav", "-o", "/dev/full")
+    assert (found.status, found.stdout) == (1, "")
+    assert found.stderr == "Error: cannot write /dev/full: No space left on device\n"
+    assert Path("/dev/full").is_char_device()
+    os.mkfifo(work / "pipe")
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append((work / "pipe").read_text()))
+    reader.start()
+    assert call(work, "run", "step.onnx", "a.wav", "-o", "pipe").status == 0
+    reader.join(60)
+    assert lines(read[0]) == answers(work, "step.onnx", "a.wav")
 
 
 def test_disk_full(work: Path) -> None:
