@@ -160,7 +160,7 @@ def rounds(*times: float) -> list[Round]:
 
 def test_a_model_that_drifts_is_named(row: GraphResult) -> None:
     for times, says in (
-        ([50, 51, 50, 53, 55, 57, 58, 59, 60], "a.onnx got 18% slower .* (50 to 59 µs per sample)"),
+        ([50, 51, 50, 53, 55, 57, 58, 59, 60], "a.onnx got 18% slower .* (50.0 to 59.0 µs per sample)"),
         ([60, 60, 60, 50, 50, 50, 50, 50, 50], "a.onnx got 17% faster"),
         ([50, 52, 49, 51, 50, 54, 51, 50, 52], None),
         # A single disturbed turn is no drift.
