@@ -38,6 +38,7 @@ def compare_page(comparison: Mapping[str, Any]) -> str:
 
 def _times(comparison: Mapping[str, Any], labels: list[str]) -> str:
     bars, ratios, rows = [], [], []
+    emulated = [words.is_emulated(board) for board in comparison["boards"]]
     for model in comparison["models"]:
         name = words.clean(model["model"])
         heading = name
@@ -47,17 +48,17 @@ def _times(comparison: Mapping[str, Any], labels: list[str]) -> str:
                 rows.append([*shown, *[words.NOTHING] * 9])
                 continue
             told = f"{words.digits(row['us_per_sample'])} µs"
-            part = (f"s{index % plots.SERIES}", row["us_per_sample"], f"{name}, {label}: {told}")
-            bars.append(
-                plots.Bar(label, [part], told + _no_speed(comparison, index), None, heading)
-            )
+            no_speed = " (emulated)" if emulated[index] else ""
+            kind = "s-machine" if no_speed else f"s{index % plots.SERIES}"
+            part = (kind, row["us_per_sample"], f"{name}, {label}: {told}{no_speed}")
+            bars.append(plots.Bar(label, [part], told + no_speed, None, heading))
             heading = ""
             if row["ratio"]:
                 ratios.append((f"{name}, {label}", row["ratio"]))
             rows.append(
                 [
                     *shown,
-                    cells.number(row["us_per_sample"]) + _no_speed(comparison, index),
+                    cells.number(row["us_per_sample"]) + no_speed,
                     cells.ratio(row["ratio"]),
                     cells.number(row["latency_us"]["p50"]),
                     cells.number(row["latency_us"]["p99"]),
@@ -73,7 +74,8 @@ def _times(comparison: Mapping[str, Any], labels: list[str]) -> str:
         figures.append(
             page.figure(
                 "Time per sample",
-                "Shorter is faster; the median of a run over its samples.",
+                "Shorter is faster; the median of a run over its samples."
+                + (" Grey: emulated, no speed." if any(emulated) else ""),
                 plots.bars("Time per sample", bars, "µs per sample"),
             )
         )
@@ -97,10 +99,6 @@ def _times(comparison: Mapping[str, Any], labels: list[str]) -> str:
     ]
     head += ["real-time<br>factor", "samples<br>per run", "threads", "energy per<br>sample, µJ"]
     return page.grid(figures) + page.table(head, rows)
-
-
-def _no_speed(comparison: Mapping[str, Any], index: int) -> str:
-    return " (emulated)" if words.is_emulated(comparison["boards"][index]) else ""
 
 
 def _memory(comparison: Mapping[str, Any], labels: list[str]) -> str:

@@ -26,8 +26,8 @@ def compare_report(comparison: Mapping[str, Any]) -> list[Table | Text]:
         # As Text, for a bracket in a name is no markup.
         caption=Text(
             f"ratio: time per sample over that in {words.clean(boards[0]['label'])}\n"
-            "low, high: its 95 % interval by what changed from round to round; what differed\n"
-            "between the runs as a whole it does not know"
+            "low, high: its 95 % interval, by what changed between rounds;\n"
+            "what differed between the runs as a whole it does not know"
         ),
         caption_justify="left",
     )

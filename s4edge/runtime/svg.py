@@ -49,8 +49,8 @@ class Axis:
         span = self.high - self.low
         size = 10.0 ** math.floor(math.log10(span / most))
         step = next(size * part for part in (1, 2, 5, 10, 20) if span / (size * part) <= most)
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
+        first = math.ceil(self.low / step - 1e-11)
+        last = math.floor(self.high / step + 1e-11)
         return [round(step * index, 12) for index in range(first, last + 1)]
 
     def _decades(self, most: int) -> list[float]:

@@ -296,12 +296,16 @@ def test_interrupted(sshd: Sshd, far: Callable[..., str], graph: Path, name: str
         [sys.executable, "-c", CALL, HOST, str(graph), far(WAIT + SAY), *sshd.options()],
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "0.5\n"
         assert len(sshd.left_behind) == 1
-        process.send_signal(signal.Signals[name])
+        if name == "SIGINT":
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: ssh gets it, too
+        else:
+            process.send_signal(signal.Signals[name])
         said = process.stdout.read()
         status = process.wait(30)
     if name == "SIGINT":
