@@ -184,8 +184,8 @@ def model_warnings(result: GraphResult, steady: bool) -> list[str]:
         if abs(change) > DRIFT:
             how = "slower" if change > 0 else "faster"
             found.append(
-                f"{result.model} got {abs(change):.0%} {how} while it was measured ({early:,.1f} to "
-                f"{late:,.1f} µs per sample); measure longer, with --duration, until it stays"
+                f"{result.model} got {abs(change):.0%} {how} while it was measured ({early:,.1f} "
+                f"to {late:,.1f} µs per sample); measure longer, with --duration, until it stays"
             )
     if result.runs < FEW_RUNS:
         found.append(
