@@ -5,11 +5,12 @@ speakers, of which those with index 0 to 4 of each speaker and digit are the tes
 Read from one `.npz` with ``audio`` (int16 at 8 kHz, end to end), ``offsets``, ``labels`` and
 ``index``. As a script it writes the parts as files that s4edge takes as DATA:
 
-    python data.py SOURCE.npz [FOLDER]
+    python data.py SOURCE.npz [FOLDER] [--recordings N]
 """
 
 from __future__ import annotations
 
+import wave
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from s4edge.files import replacing
 
 LENGTH = 2048
+RATE = 4000
 # Of the training clips, by index: what an epoch is chosen by.
 VALIDATION_INDEX = (5, 6, 7)
 
@@ -68,14 +70,31 @@ def clips(raw: list[tuple[NDArray[np.float64], int]]) -> Clips:
     )
 
 
+def write_wav(path: Path, audio: Float | NDArray[np.float64]) -> None:
+    """Write samples within -1 and 1 at 4 kHz as 16-bit PCM."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(np.round(32767 * audio).astype("<i2").tobytes())
+
+
 @click.command()
 @click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
-def main(source: Path, folder: Path) -> None:
+@click.option(
+    "--recordings", default=0, metavar="N",
+    help="Also write the first N test clips as spoken-test-I-DIGIT.wav, for s4edge run.",
+)  # fmt: skip
+def main(source: Path, folder: Path, recordings: int) -> None:
     """Write spoken-train.npz, spoken-validation.npz and spoken-test.npz to FOLDER."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, raw in load(source).items():
         part = clips(raw)
+        for index in range(min(recordings, len(part.y)) if name == "test" else 0):
+            path = folder / f"spoken-test-{index}-{part.y[index]}.wav"
+            write_wav(path, part.x[index, :, 0])
+            click.echo(path)
         path = folder / f"spoken-{name}.npz"
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, x=part.x, y=part.y)

@@ -667,11 +667,7 @@ def test_a_spoken_digit(tmp_path: Path, shared: Path) -> None:
         sys.path.remove(str(examples))
     clip = data.load(shared / "data" / "spoken_digits.npz")["test"][7]
     clips = data.clips([clip])
-    with wave.open(str(tmp_path / "digit.wav"), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(4000)
-        file.writeframes(np.round(32767 * clips.x[0, :, 0]).astype("<i2").tobytes())
+    data.write_wav(tmp_path / "digit.wav", clips.x[0, :, 0])
     model = str(examples / "model.safetensors")
     found = []
     for path, options in (("step.onnx", []), ("chunk.onnx", ["--chunk", "16"])):

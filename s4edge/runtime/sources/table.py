@@ -115,7 +115,7 @@ def _pick(
     columns: Sequence[str] | None,
 ) -> list[int]:
     """The columns to take, from 0."""
-    listed = f" ({', '.join(names[:20])})" if names else ""
+    listed = f" ({_printable(', '.join(names[:20]))})" if names else ""
     has = f"{name} has {count} column{'' if count == 1 else 's'}{listed}"
     if columns is None:
         if count != d_input:
@@ -134,6 +134,10 @@ def _pick(
     if len(picked) != d_input:
         raise S4EdgeError(f"--columns names {len(picked)}, the graph takes {d_input}")
     return picked
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else "?" for each in text[:300])
 
 
 def _parsed(
