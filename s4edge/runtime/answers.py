@@ -359,7 +359,17 @@ class StreamRun:
 
     def _timed(self, call: Callable[..., Floats], *arguments: Any) -> Floats:
         start = time.perf_counter_ns()
-        y = call(*arguments)
+        try:
+            y = call(*arguments)
+        except S4EdgeError:
+            raise
+        except Exception as error:  # onnxruntime's exceptions have no base of their own
+            reason = "out of memory"
+            if not isinstance(error, MemoryError):
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise S4EdgeError(
+                f"{self._graph.info.path} failed after sample {self._at} of {self._name} ({reason})"
+            ) from error
         self._nanoseconds += time.perf_counter_ns() - start
         return y
 

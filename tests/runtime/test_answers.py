@@ -309,6 +309,29 @@ def test_ctrl_c_in_the_middle_of_a_run(graph: Graph, monkeypatch: pytest.MonkeyP
     assert close(outputs(answers), by_hand(samples(30))[[19, 29]])
 
 
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [(MemoryError(), "out of memory"), (RuntimeError("bad allocation\nat"), "bad allocation")],
+)
+def test_a_run_that_fails(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch, failure: Exception, reason: str
+) -> None:
+    """As where memory is limited; what came before stands."""
+    run = run_stream(graph, iter([samples(30), samples(30, seed=1)]), every=20)
+    extend, calls = run._stream.extend, iter([None, failure])
+
+    def failing(x: np.ndarray) -> np.ndarray:
+        error = next(calls)
+        if error is not None:
+            raise error
+        return extend(x)
+
+    monkeypatch.setattr(run._stream, "extend", failing)
+    answers, error = drained(run)
+    assert numbers(answers) == [20, 30]
+    assert str(error).endswith(f"failed after sample 30 of the input ({reason})")
+
+
 def test_no_sample(graph: Graph) -> None:
     for nothing in ([], [samples(0)]):
         _, error = drained(run_stream(graph, nothing))
