@@ -234,7 +234,9 @@ def _timeline(answer: words.Answer) -> str:
         for index, name in enumerate(shown.values())
     )
     throttled = any(turn["throttled"] for turn in turns)
-    note = "Throttled where the ground is red." if throttled else ""
+    note = "Throttled where the ground is red. " if throttled else ""
+    if any((row["deadline"] or {}).get("period_us") for row in answer["results"]):
+        note += "Between the stretches runs were paced: see Deadlines."
     rows = [
         [
             cells.number(turn["seconds"]),
@@ -251,7 +253,7 @@ def _timeline(answer: words.Answer) -> str:
         [
             page.figure(
                 "Turn by turn",
-                f'{note}{_emulated(answer)}</span><span class="keys">{keys}',
+                f'{note.strip()}{_emulated(answer)}</span><span class="keys">{keys}',
                 plots.timeline(turns, shown),
             )
         ]

@@ -199,22 +199,23 @@ def timeline(turns: Sequence[Mapping[str, Any]], models: Mapping[str, str]) -> s
         parts.append(svg.text(4, y + LINE - 4, caption))
         top, bottom = y + LINE + 3, y + LINE + (110 if key == "us_per_sample" else 66)
         series = {
-            name: _thinned([(t["seconds"], t[key]) for t in turns if t["model"] == name])
-            for name in models
+            name: [(t["seconds"], t[key]) for t in turns if t["model"] == name] for name in models
         } if key == "us_per_sample" else {
-            "": _thinned([(t["seconds"], t[key]) for t in turns if t.get(key) is not None])
+            "": [(t["seconds"], t[key]) for t in turns if t.get(key) is not None]
         }  # fmt: skip
         y_axis = _padded([v for line in series.values() for _, v in line], bottom, top)
         parts += _throttled(turns, x_axis, top, bottom)
         parts.append(svg.scale_left(y_axis, left, right, 3))
         for index, line in enumerate(series.values()):
             kind = f"s{index % SERIES}" if key == "us_per_sample" else "s-machine"
-            points = [(x_axis.at(x), y_axis.at(v)) for x, v in line]
-            parts.append(svg.path(points, f"line {kind}"))
-            if len(points) <= _MOST_DOTS:
-                parts += [
-                    f'<circle cx="{x:g}" cy="{v:g}" r="2.2" class="bar {kind}"/>' for x, v in points
-                ]
+            for stretch in _stretches(line):
+                points = [(x_axis.at(x), y_axis.at(v)) for x, v in _thinned(stretch)]
+                parts.append(svg.path(points, f"line {kind}"))
+                if len(line) <= _MOST_DOTS or len(points) == 1:
+                    parts += [
+                        f'<circle cx="{x:g}" cy="{v:g}" r="2.2" class="bar {kind}"/>'
+                        for x, v in points
+                    ]
         parts.append(svg.line(left, bottom, right, bottom, "base"))
         y = bottom + 9
     for value in x_axis.ticks(6):
@@ -261,6 +262,14 @@ def _shade(axis: Axis, begin: float, end: float, top: float, bottom: float) -> s
     told = f"throttled from {words.digits(begin)} to {words.digits(end)} s"
     x1, x2 = axis.at(begin), axis.at(end)
     return svg.box(x1, top, max(x2 - x1, 1), bottom - top, "throttled", told)
+
+
+def _stretches(points: list[tuple[float, float]]) -> list[list[tuple[float, float]]]:
+    """Cut a line where nothing was measured for long, as while runs are paced for a deadline."""
+    waits = [after[0] - before[0] for before, after in zip(points, points[1:])]
+    longest = 5 * sorted(waits)[len(waits) // 2] if waits else 0.0
+    cuts = [index + 1 for index, wait in enumerate(waits) if wait > longest]
+    return [points[start:end] for start, end in zip([0, *cuts], [*cuts, len(points)])]
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

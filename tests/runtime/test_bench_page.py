@@ -172,6 +172,15 @@ def test_timeline_shows_when_it_was_throttled() -> None:
     assert len(str(lines[0]["points"]).split()) == 20
 
 
+def test_timeline_is_cut_where_nothing_was_measured() -> None:
+    answer = sample_answer(("one.onnx",), (10.0,))
+    for index, turn in enumerate(answer["timeline"]):
+        turn["seconds"] = index + (30.0 if index > 11 else 0.0) + (30.0 if index > 18 else 0.0)
+    (drawing,) = Page(bench_page(answer)).pictures["timeline"]
+    lines = [str(found["points"]).split() for tag, found in drawing if tag == "polyline"]
+    assert [len(line) for line in lines] == [12, 7, 1] * 3
+
+
 def test_long_runs_keep_their_peaks() -> None:
     points = [(float(x), float(x % 7)) for x in range(50_000)]
     points[31_234] = (31_234.0, 99.0)
