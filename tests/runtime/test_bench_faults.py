@@ -18,7 +18,7 @@ from small_graph import WriteGraph
 from test_bench import children
 
 from s4edge.errors import S4EdgeError
-from s4edge.runtime import BenchFailedError, bench, measuring
+from s4edge.runtime import BenchFailedError, bench, measuring, worker_process
 from s4edge.runtime.bench_file import parse_bench
 from s4edge.runtime.measuring import Measuring
 from s4edge.runtime.pinning import pinned
@@ -109,9 +109,9 @@ sys.exit(worker.main())
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux only")
 def test_a_limit_of_memory_is_named(write_graph: WriteGraph) -> None:
-    """Wherever it is hit; at the end there is enough."""
+    """Wherever it is hit while the graph is loaded or run; at the end there is enough."""
     path, said = write_graph(), []
-    for more in (0, 200_000, 1_000_000, 500_000_000):
+    for more in (300_000, 700_000, 1_500_000, 500_000_000):
         done = subprocess.run(
             [sys.executable, "-c", LIMITED, str(more), str(path)],
             input="run 0.01\n", capture_output=True, text=True, check=False,
@@ -123,6 +123,30 @@ def test_a_limit_of_memory_is_named(write_graph: WriteGraph) -> None:
     )
     assert "error" in said[0]
     assert "ready" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("ending", "says"),
+    [
+        ("raise MemoryError", r"not enough memory \(MemoryError\); close other programs"),
+        (
+            "raise ImportError('libonnxruntime.so: failed to map segment from shared object')",
+            r"not enough memory \(ImportError: .*; close other programs or raise the limit",
+        ),
+        ("import sys; sys.exit('half of it is missing')", "exit status 1: half of it is missing"),
+        ("import os; os.abort()", "the process was killed by signal 6"),
+        ("import sys; sys.stderr.buffer.write(bytes([255])); sys.exit(3)", "exit status 3"),
+    ],
+)
+def test_last_words_of_a_worker(
+    write_graph: WriteGraph, monkeypatch: pytest.MonkeyPatch, ending: str, says: str
+) -> None:
+    monkeypatch.setattr(worker_process, "_PROGRAM", ending)
+    with pytest.raises(S4EdgeError, match=says) as caught:
+        bench([write_graph("doomed.onnx")])
+    assert "measuring" in str(caught.value)
+    assert "doomed.onnx failed: " in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_no_more_processes(write_graph: WriteGraph, monkeypatch: pytest.MonkeyPatch) -> None:

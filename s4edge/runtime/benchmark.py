@@ -11,8 +11,8 @@ import datetime
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
 
+import numpy as np
 import onnxruntime
 
 from s4edge.errors import S4EdgeError
@@ -221,7 +221,7 @@ def _spread(found: Summary) -> dict[str, float]:
 def _cold_start(model: Measured) -> ColdStart:
     return ColdStart(
         **{
-            key: median(start[key] for start in model.starts)
+            key: float(np.median([start[key] for start in model.starts]))
             for key in ("first_answer_seconds", "import_seconds", "load_seconds", "first_run_us")
         }
     )

@@ -1,0 +1,38 @@
+"""What a program on a board pays before its first sample."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import s4edge.runtime
+
+
+def modules_of(program: str) -> set[str]:
+    code = f"{program}\nimport sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_a_stream_imports_no_more_than_it_needs() -> None:
+    needed = modules_of("import numpy, onnxruntime, json")
+    found = modules_of("from s4edge.runtime import Stream, open_graph") - needed
+    assert {name for name in found if name.startswith("s4edge")} == {
+        "s4edge",
+        "s4edge.errors",
+        "s4edge.runtime",
+        *(f"s4edge.runtime.{name}" for name in ("graph", "predict", "stream")),
+    }
+    assert not found & {"numpy.random", "rich", "click", "decimal", "tempfile", "wave", "torch"}
+
+
+def test_a_worker_imports_no_more_than_it_needs() -> None:
+    found = modules_of("import s4edge.runtime.worker")
+    assert not found & {"s4edge.runtime.benchmark", "numpy.random", "rich", "click", "tempfile"}
+
+
+def test_every_name_is_there() -> None:
+    assert dir(s4edge.runtime) == sorted(s4edge.runtime.__all__)
+    for name in s4edge.runtime.__all__:
+        # Not a module that happens to be called so.
+        assert callable(getattr(s4edge.runtime, name))
