@@ -399,35 +399,40 @@ class RemoteBench:
         return (
             f"{host} did not run what it was told (exit status {status})"
             + (f"; it said: {said}" if said else "")
-            + f". Its login scripts must let `ssh {host} true` through"
+            + f". Its login scripts must let this through: {self._by_hand()} true"
         )
 
     def _unreached(self, reason: str) -> str:
-        host, told = self._host, "\n".join(self._held)
+        host, told, reason = self._host, "\n".join(self._held), reason.rstrip(".")
         if "Host key verification failed" in told or "host key is known for" in told:
             if "IDENTIFICATION HAS CHANGED" in told:
                 return (
                     f"{host} is not the machine that was known by this name: its host key has "
                     f"changed; if you know why, forget the old one with: ssh-keygen -R HOST"
                 )
-            return f"the host key of {host} is not known yet; accept it once with: ssh {host}"
+            return (
+                f"the host key of {host} is not known yet; accept it once with: {self._by_hand()}"
+            )
         if "Permission denied" in told:
             return (
-                f"{host} does not let you in: {reason}; give it your key with: ssh-copy-id {host}"
+                f"{host} does not let you in: {reason}; give it your key with: "
+                + self._by_hand("ssh-copy-id")
                 + ("" if self._interactive else ", or call this on a terminal to type a password")
             )
         if not reason:
-            return f"the connection to {host} broke before anything was said; try: ssh {host}"
-        return f"cannot reach {host}: {reason}; try: ssh {host}"
+            return (
+                f"the connection to {host} broke before anything was said; try: {self._by_hand()}"
+            )
+        return f"cannot reach {host}: {reason}; try: {self._by_hand()}"
 
     def _failure(self, status: int, said: str) -> str:
         """Why there is no answer of the benchmark, in one line."""
         host, told = self._host, "\n".join(self._held)
-        if status == _NO_COMMAND or "No module named" in told:
+        if status == _NO_COMMAND or re.search("No module named '?s4edge", told):
             return (
                 f"there is no s4edge on {host} ({self._told} is not found there); install it with: "
-                f"ssh {host} 'python3 -m venv .venv && .venv/bin/pip install s4edge', then add: "
-                "--remote-command .venv/bin/s4edge"
+                f"{self._by_hand()} 'python3 -m venv .venv && .venv/bin/pip install s4edge', then "
+                "add: --remote-command .venv/bin/s4edge"
             )
         if "No such option" in told or "No such command" in told:
             return self._outdated(self._reason())
@@ -446,12 +451,23 @@ class RemoteBench:
         return f"{host}: the benchmark ended with exit status {status} and said nothing"
 
     def _outdated(self, reason: str) -> str:
+        # The pip beside that s4edge.
+        pip = ["pip"]
+        if self._command[-2:] == ["-m", "s4edge"]:
+            pip = [*self._command[:-1], "pip"]
+        elif "/" in self._command[0]:
+            pip = [f"{self._command[0].rpartition('/')[0]}/pip"]
+        upgrade = " ".join(map(_quoted, [*pip, "install", "--upgrade", "s4edge"]))
         return (
             f"the s4edge on {self._host} is older than this one"
             + (f" ({reason.rstrip('.')})" if reason else "")
-            + f"; bring it up to date there with: ssh {self._host} PYTHON -m pip install --upgrade "
-            "s4edge"
+            + f"; bring it up to date with: {self._by_hand()} {shlex.quote(upgrade)}"
         )
+
+    def _by_hand(self, program: str = "ssh") -> str:
+        """The command that does by hand what this did, as far as the connection goes."""
+        options = [word for each in self._ssh_options for word in ("-o", each)]
+        return shlex.join([program, *options, self._host])
 
     def _reason(self) -> str:
         """The last of the lines held back."""

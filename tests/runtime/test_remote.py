@@ -208,7 +208,8 @@ def test_no_s4edge_there(sshd: Sshd, graph: Path, command: str) -> None:
     command = command.format(python=shlex.quote(sys.executable))
     message = refused([graph], command, sshd.options(), notes)
     assert message.startswith(f"there is no s4edge on {HOST} ({command} is not found there)")
-    assert f"ssh {HOST} 'python3 -m venv .venv && .venv/bin/pip install s4edge'" in message
+    by_hand = shlex.join(["ssh", *(word for each in sshd.options() for word in ("-o", each)), HOST])
+    assert f"{by_hand} 'python3 -m venv .venv && .venv/bin/pip install s4edge'" in message
     assert message.endswith("--remote-command .venv/bin/s4edge")
     assert notes == []
 
@@ -219,7 +220,7 @@ def test_no_s4edge_there(sshd: Sshd, graph: Path, command: str) -> None:
         (
             "print('Usage: s4edge bench\\n\\nError: No such option: --rate', file=sys.stderr)\n"
             "sys.exit(2)",
-            "older than this one (No such option: --rate); bring it up to date",
+            "older than this one (No such option: --rate); bring it up to date with: ssh -o ",
         ),
         ("del answer['format']\n" + SAY, "older than this one; bring it up to date"),
         ("answer['format'] = 999\n" + SAY, "has format 999, newer than this s4edge"),
@@ -256,11 +257,16 @@ def test_failures_there(
             "unknown",
             "known",
             None,
-            f"does not let you in: .*Permission denied .*ssh-copy-id {HOST}",
+            f"does not let you in: .*Permission denied .*: ssh-copy-id -o .*{HOST}",
         ),
-        ("plain", "none_known", None, f"host key of {HOST} is not known yet; .*: ssh {HOST}$"),
+        (
+            "plain",
+            "none_known",
+            None,
+            f"host key of {HOST} is not known yet; .*: ssh -o .* {HOST}$",
+        ),
         ("plain", "changed", None, "its host key has changed"),
-        ("plain", "known", 1, f"cannot reach {HOST}: .*Connection refused; try: ssh {HOST}$"),
+        ("plain", "known", 1, f"cannot reach {HOST}: .*Connection refused; try: ssh -o .* {HOST}$"),
     ],
 )
 def test_nobody_gets_in(
@@ -356,6 +362,29 @@ def test_ssh_never_asks_in_a_pipe(
         # What the far login shell reads holds nothing of the user's.
         assert str(graph) not in arguments[-1]
         assert "far.py" not in arguments[-1]
+
+
+@pytest.mark.parametrize(
+    ("command", "pip"),
+    [
+        ("s4edge", "pip install --upgrade s4edge"),
+        (".venv/bin/s4edge", ".venv/bin/pip install --upgrade s4edge"),
+        ("~/v/bin/s4edge", '"$HOME"/v/bin/pip install --upgrade s4edge'),
+        ("python3 -m s4edge", "python3 -m pip install --upgrade s4edge"),
+    ],
+)
+def test_older_s4edge_there_is_upgraded_by_the_pip_beside_it(
+    made_up: Callable[[str], Path], graph: Path, command: str, pip: str
+) -> None:
+    # What the far shell would say, with the mark that it was told to.
+    made_up(
+        "import re; mark = re.search('s4edge-[0-9a-f]{16}', sys.argv[-1])[0]\n"
+        "print(mark + ' folder /tmp/x', mark + ' copied', sep='\\n', flush=True)\n"
+        "sys.stdin.buffer.read(1)\n"
+        "print('Error: No such option: --rate', file=sys.stderr); sys.exit(2)"
+    )
+    message = refused([graph], command, ["Port=22"])
+    assert message.endswith(f"bring it up to date with: ssh -o Port=22 {HOST} {shlex.quote(pip)}")
 
 
 def test_host_without_a_name(made_up: Callable[[str], Path], graph: Path) -> None:
