@@ -149,7 +149,7 @@ def bench(
         models = (_newest(),)
     outputs.check(models)
     failure: str | None = None
-    with _sigterm_as_interrupt() as status:
+    with _ended_as_by_ctrl_c() as status:
         if host is not None:
             answer, failure = _bench_there(host, models, remote_command, ssh_options)
         else:
@@ -222,20 +222,25 @@ def _bench_there(
 
 
 @contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[Callable[[], int]]:
-    """Let SIGTERM end the measuring as Ctrl-C does, so that what was found is kept.
+def _ended_as_by_ctrl_c() -> Iterator[Callable[[], int]]:
+    """Let SIGTERM, and a connection that breaks off, end it as Ctrl-C does: what was found is kept.
 
     Yields:
         A function that gives the exit status of an interrupted command.
     """
-    received = signal.SIGINT
+    received = int(signal.SIGINT)
+    before: dict[int, Any] = {}
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal received
-        received = signal.SIGTERM
+        received = number
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # Not where somebody has it ignored, as nohup does.
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            before[number] = signal.signal(number, interrupt)
     try:
         yield lambda: 128 + received
     except KeyboardInterrupt:
@@ -243,4 +248,5 @@ def _sigterm_as_interrupt() -> Iterator[Callable[[], int]]:
             raise
         raise SystemExit(128 + received) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -103,7 +103,7 @@ def bench(
             device, conditions, measuring.watch.since_boot, threads, measuring.cores
         )
         for model, row in zip(found, results):
-            warnings += model_warnings(row, model.steady)
+            warnings += model_warnings(row, model.steady, model.grown_bytes)
             if model.rate is not None and deadline_us is not None and row.deadline is None:
                 warnings.append(_too_slow_a_pace(model, model.rate, duration))
         if stopped is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from s4edge.runtime.load import CpuTimes, Others, cpu_times
+from s4edge.runtime.load import CpuTimes, Others, cpu_times, stops_by_limit
 from s4edge.runtime.results import Conditions, GraphResult, Turn
 from s4edge.runtime.sensors import UNDER_VOLTAGE, Reading, Sensors
 
@@ -20,6 +20,8 @@ BUSY = 0.05
 DRIFT = 0.1
 # Fewer runs than this make the 99th percentile the slowest of them.
 FEW_RUNS = 100
+# Memory that the bench's own bookkeeping may add to a process.
+GROWN_BYTES = 5_000_000
 SAVING = ("powersave", "ondemand", "conservative", "schedutil", "interactive")
 PERFORMANCE = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
 
@@ -48,12 +50,14 @@ class Watch:
         self._governor = self._sensors.governor()
         self._began: float | None = None
         self._all, self._same = Others(), Others()
+        self._stops: int | None = None
         self._before: tuple[CpuTimes | None, float, float] = (None, 0.0, 0.0)
 
     def begin(self, workers_seconds: float) -> None:
         """Turns begin; workers have used so much CPU time."""
         if self._began is None:
             self._began = time.monotonic()
+            self._stops = stops_by_limit(self._root)
         self._before = (cpu_times(self._root), _own_seconds(), workers_seconds)
 
     def end(self, workers_seconds: float) -> None:
@@ -93,6 +97,7 @@ class Watch:
         """Sum up."""
         clocks = [turn.clock_mhz for turn in self.timeline if turn.clock_mhz is not None]
         warm = [value for value in self._readings_c if value is not None]
+        stops = stops_by_limit(self._root)
         start = self._start_c if self._start_c is not None else (warm[0] if warm else None)
         return Conditions(
             governor=self._governor,
@@ -102,6 +107,9 @@ class Watch:
             throttle_reasons=list(self._reasons),
             busy_others=self._all.share,
             busy_others_same_cores=self._same.share,
+            stopped_by_limit=(
+                None if stops is None or self._stops is None else stops - self._stops
+            ),
         )
 
     @property
@@ -147,6 +155,11 @@ def machine_warnings(
             f"others used {busy:.0%} of all CPU time while measuring{there}; stop other programs "
             "and measure again"
         )
+    if conditions.stopped_by_limit:
+        found.append(
+            f"the CPU limit of this container stopped it {conditions.stopped_by_limit} times while "
+            "measuring; raise the limit"
+        )
     if conditions.governor in SAVING:
         found.append(
             f'the governor "{conditions.governor}" lowers the clock to save power; for steady '
@@ -168,8 +181,14 @@ def machine_warnings(
     return found
 
 
-def model_warnings(result: GraphResult, steady: bool) -> list[str]:
-    """Say what of one model's runs makes its figures worth less."""
+def model_warnings(result: GraphResult, steady: bool, grown_bytes: int = 0) -> list[str]:
+    """Say what of one model's runs makes its figures worth less.
+
+    Args:
+        result: its figures.
+        steady: whether it became so while warming up.
+        grown_bytes: how much more memory it took after its last run than after its first ones.
+    """
     found = []
     if not steady:
         found.append(
@@ -187,6 +206,11 @@ def model_warnings(result: GraphResult, steady: bool) -> list[str]:
                 f"{result.model} got {abs(change):.0%} {how} while it was measured ({early:,.1f} "
                 f"to {late:,.1f} µs per sample); measure longer, with --duration, until it stays"
             )
+    if grown_bytes > GROWN_BYTES:
+        found.append(
+            f"{result.model} took {grown_bytes / 1e6:.0f} MB more after its last run than after "
+            "its first ones; a stream that lasts will take more than is shown"
+        )
     if result.runs < FEW_RUNS:
         found.append(
             f"{result.model} made {result.runs} runs only, too few for its slow ones to be told "

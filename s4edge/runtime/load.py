@@ -52,6 +52,15 @@ def cpu_times(root: Path = Path("/")) -> CpuTimes | None:
     return None if total is None else CpuTimes(total, cores)
 
 
+def stops_by_limit(root: Path = Path("/")) -> int | None:
+    """How often a container's CPU limit has stopped this process, None without one."""
+    for line in (read_text(root / "sys/fs/cgroup/cpu.stat") or "").splitlines():
+        name, _, value = line.partition(" ")
+        if name == "nr_throttled" and value.isdigit():
+            return int(value)
+    return None
+
+
 @dataclasses.dataclass(frozen=True)
 class Others:
     """What others used in some spans of time.

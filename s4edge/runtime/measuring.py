@@ -35,8 +35,8 @@ class Measured:
         info: the graph.
         rate: samples per second of its stream, None where nobody says.
         starts: first answers of its processes.
-        memory: what the process said that ran with no other model's beside it, and the peaks
-            of the others.
+        memory: what the process said that ran with no other model's beside it.
+        grown_bytes: how much more memory than that one the others took after their last run.
         steady: whether it became steady in every warm-up.
         run_us: its median in the latest turn of warming up.
         latencies: of all runs back to back.
@@ -54,6 +54,7 @@ class Measured:
         self.rate = info.rate if rate is None else rate
         self.starts: list[dict[str, Any]] = []
         self.memory: dict[str, Any] = {}
+        self.grown_bytes = 0
         self.steady = True
         self.run_us = 0.0
         self.latencies = Summary()
@@ -125,6 +126,10 @@ class Measuring:
                         plan.rounds * number // processes, plan.rounds * (number + 1) // processes
                     ):
                         self._round(pairs, turn, plan)
+                    for model, worker in pairs:
+                        peak = worker.ask("memory")["peak_rss_bytes"]
+                        grown = peak - model.memory["peak_rss_bytes"]
+                        model.grown_bytes = max(model.grown_bytes, grown)
         self._progress(self._whole)
 
     def _start(self, model: Measured, stack: contextlib.ExitStack) -> WorkerProcess:

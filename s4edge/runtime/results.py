@@ -214,6 +214,7 @@ class Conditions:
         throttle_reasons: what did.
         busy_others: share of all cores' time that others used, 0 to 1.
         busy_others_same_cores: the same of the cores that measured.
+        stopped_by_limit: how often a container's CPU limit stopped the bench.
     """
 
     governor: str | None = None
@@ -223,6 +224,7 @@ class Conditions:
     throttle_reasons: Sequence[str] = ()
     busy_others: float | None = None
     busy_others_same_cores: float | None = None
+    stopped_by_limit: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -98,7 +98,7 @@ def test_a_pace_too_slow_for_the_time_is_said(work: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM)]
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 @pytest.mark.parametrize("options", [["-o", "a.json"], ["-o", "a.json", "--json"]])
 def test_stopped_in_the_middle(

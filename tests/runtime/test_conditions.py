@@ -24,6 +24,7 @@ def test_watches_a_board(tmp_path: Path) -> None:
     zone = "sys/class/thermal/thermal_zone0/temp"
     watch = Watch([3], root)
     write_stat(root, *[(0,) * 10] * 4)
+    put(root, {"sys/fs/cgroup/cpu.stat": "usage_usec 5\nnr_periods 9\nnr_throttled 3"})
     watch.begin(1.0)
     for degrees, clock, alarm in ((60, 1500, 0), (81, 1000, 1), (75, 1500, 0)):
         put(root, {zone: degrees * 1000})
@@ -35,6 +36,7 @@ def test_watches_a_board(tmp_path: Path) -> None:
     idle = (0, 0, 0, 1000)
     write_stat(root, (400, 0, 0, 600), idle, idle, (900, 0, 0, 100))
     watch.end(9.0)
+    put(root, {"sys/fs/cgroup/cpu.stat": "usage_usec 8\nnr_periods 30\nnr_throttled 10"})
     found = watch.conditions()
     assert found.governor == "ondemand"
     assert found.temperature_c == {"start": 48.212, "max": 81.0}
@@ -43,6 +45,7 @@ def test_watches_a_board(tmp_path: Path) -> None:
     # Less what this test itself used meanwhile.
     assert found.busy_others == pytest.approx(5 / 40, abs=0.02)
     assert found.busy_others_same_cores == pytest.approx(0.1)
+    assert found.stopped_by_limit == 7
     assert [turn.temperature_c for turn in watch.timeline] == [60.0, 81.0, 75.0]
     assert [turn.throttled for turn in watch.timeline] == [False, True, False]
     assert [turn.us_per_sample for turn in watch.timeline] == [110.0, 131.0, 125.0]
@@ -110,6 +113,7 @@ def test_a_quiet_machine_has_nothing_to_say() -> None:
             {"conditions": Conditions(throttled=True, throttle_reasons=["under-voltage"])},
             r"held back while measuring \(under-voltage\); use a stronger power supply",
         ),
+        ({"conditions": Conditions(stopped_by_limit=7)}, "stopped it 7 times .* raise the limit"),
         ({"since_boot": ["frequency capped"]}, "since it was started.* frequency capped"),
         *(
             ({"conditions": Conditions(governor=name)}, f'"{name}" lowers .* sudo tee /sys/dev')
@@ -160,7 +164,10 @@ def rounds(*times: float) -> list[Round]:
 
 def test_a_model_that_drifts_is_named(row: GraphResult) -> None:
     for times, says in (
-        ([50, 51, 50, 53, 55, 57, 58, 59, 60], "a.onnx got 18% slower .* (50.0 to 59.0 µs per sample)"),
+        (
+            [50, 51, 50, 53, 55, 57, 58, 59, 60],
+            "a.onnx got 18% slower .* (50.0 to 59.0 µs per sample)",
+        ),
         ([60, 60, 60, 50, 50, 50, 50, 50, 50], "a.onnx got 17% faster"),
         ([50, 52, 49, 51, 50, 54, 51, 50, 52], None),
         # A single disturbed turn is no drift.
@@ -178,4 +185,5 @@ def test_few_runs_and_restless_starts_are_told(row: GraphResult) -> None:
     few = dataclasses.replace(row, runs=99)
     assert "made 99 runs only" in model_warnings(few, steady=True)[0]
     assert "did not become steady" in model_warnings(row, steady=False)[0]
-    assert model_warnings(row, steady=True) == []
+    assert "took 12 MB more" in model_warnings(row, steady=True, grown_bytes=12_000_000)[0]
+    assert model_warnings(row, steady=True, grown_bytes=1_000_000) == []
