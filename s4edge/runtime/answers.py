@@ -179,7 +179,9 @@ class StreamRun:
                 f"infinite and {did}, the first is sample {self._first_bad}"
             )
         factor = self.real_time_factor
-        if factor is not None and factor > 1:
+        # Of less than a second, the graph's first runs are too large a part.
+        enough = self.rate is not None and self._total_fed >= self.rate
+        if factor is not None and factor > 1 and enough:
             found.append(
                 f"the graph is slower than the signal (real-time factor {factor:.2f}): live "
                 "samples would be lost; export with --chunk, or compress further"

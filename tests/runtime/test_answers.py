@@ -387,11 +387,15 @@ def test_factor_and_warnings(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> N
     assert run.us_per_sample == pytest.approx(200)
     assert run.real_time_factor == pytest.approx(0.01)
     assert run.warnings == ["of the source"]
-    source = Source("a.wav", lambda: iter([samples(1)]), rate=10_000.0)
-    run = run_stream(graph, source)
-    list(run)
-    assert run.real_time_factor == pytest.approx(20)
-    assert "slower than the signal (real-time factor 20.00)" in run.warnings[0]
+    ticks = iter(range(0, 10**14, 10**10))
+    for count, warned in ((10, True), (9, False)):
+        source = Source("a.wav", lambda size=count: iter([samples(size)]), rate=10.0)
+        run = run_stream(graph, source)
+        list(run)
+        assert run.real_time_factor == pytest.approx(20 / count * 10)
+        assert [w.partition(" (")[0] for w in run.warnings] == warned * [
+            "the graph is slower than the signal"
+        ]
 
 
 def test_json_gives_the_same_floats_back() -> None:
