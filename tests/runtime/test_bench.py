@@ -9,13 +9,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import fake_machine
 import pytest
 from click.testing import CliRunner
 from small_graph import WriteGraph
 
 from s4edge.errors import S4EdgeError
-from s4edge.runtime import GraphResult, Stream, bench, measuring
+from s4edge.runtime import GraphResult, Stream, bench, measuring, pinning
 from s4edge.runtime.bench_file import parse_bench
+from s4edge.runtime.measuring import Measuring
 from s4edge.runtime.worker import Worker
 
 DESIGN_KEYS = {
@@ -243,3 +245,56 @@ def test_command_prints_a_table(write_graph: WriteGraph) -> None:
     assert "a.onnx" in found.stdout
     assert "b.onnx" in found.stdout
     assert "while measuring:" in found.stdout
+
+
+def test_on_a_board(
+    write_graph: WriteGraph, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One made of files, with a firmware that answers: everything that can be told is."""
+    root = fake_machine.raspberry_pi(tmp_path / "pi")
+    pmic = "VDD_CORE_A current(7)=2.0A\nVDD_CORE_V volt(15)=0.8V"
+    fake_machine.vcgencmd(tmp_path, "0x50005", pmic)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    real = Measuring.__init__
+
+    def on_board(self: Measuring, *arguments: Any) -> None:
+        real(self, *arguments, root=root)
+
+    monkeypatch.setattr(Measuring, "__init__", on_board)
+    monkeypatch.setattr(measuring, "choose_cores", lambda *_: None)  # it has four, this machine not
+    result = bench([write_graph()], duration=0.2, rate=4000, deadline_us=1e6)
+    answer = parse_bench(json.dumps(result.to_json(), allow_nan=False), "the answer")
+    found = answer["conditions"]
+    assert found["governor"] == "ondemand"
+    assert found["temperature_c"] == {"start": 48.212, "max": 48.212}
+    assert found["throttled"] is True
+    assert found["throttle_reasons"] == ["under-voltage", "throttled"]
+    for turn in answer["timeline"]:
+        assert turn["temperature_c"] == 48.212
+        assert turn["throttled"] is True
+        assert turn["clock_mhz"] == 1050
+    (row,) = answer["results"]
+    # 1.6 W for as long as a turn takes, which is somewhat longer than its runs together.
+    assert row["energy_uj_per_sample"] >= 0.9 * 1.6 * 1e6 / row["samples_per_second"]
+    assert row["deadline"]["missed"] == 0
+    said = "; ".join(answer["warnings"])
+    assert "held back while measuring (under-voltage, throttled)" in said
+    assert 'the governor "ondemand" lowers the clock' in said
+
+
+def test_the_graph_s_own_rate_is_taken(write_graph: WriteGraph) -> None:
+    path = write_graph(rate=8000.0)
+    own, asked = (bench([path], duration=0.05, rate=rate).results[0] for rate in (None, 100.0))
+    assert (own.rate_hz, asked.rate_hz) == (8000, 100)
+    assert own.real_time_factor == pytest.approx(own.us_per_sample * 8000 / 1e6)
+    assert bench([write_graph("none.onnx")], duration=0.05).results[0].rate_hz is None
+
+
+def test_threads_have_cores_of_their_own(write_graph: WriteGraph) -> None:
+    cores = pinning.usable_cores()
+    if cores is None or len(cores) < 2:
+        pytest.skip("one core, or nothing can be pinned")
+    assert bench([write_graph()], threads=1, duration=0.05).pinned_to == [max(cores)]
+    two = bench([write_graph()], threads=2, duration=0.05)
+    assert len(two.pinned_to or ()) == 2
+    assert os.sched_getaffinity(0) == set(cores)
