@@ -126,3 +126,16 @@ def test_never_writes_what_is_no_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_bench(tmp_path / "a.json", {"x": float("nan")})
     assert os.listdir(tmp_path) == []
+
+
+def test_every_key_is_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "bench.md").read_text()
+
+    def keys(value: Any) -> set[str]:
+        if isinstance(value, dict):
+            return set(value).union(*map(keys, value.values()))
+        return set().union(*map(keys, value)) if isinstance(value, list) else set()
+
+    answer = sample_answer()
+    for key in keys(answer):
+        assert f"`{key}`" in text, key
