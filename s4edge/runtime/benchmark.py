@@ -55,8 +55,8 @@ def bench(
 ) -> BenchResult:
     """Measure step and chunk graphs, each in processes of its own, one sequence at a time.
 
-    Only one of the processes works at any time; they take turns. Memory for what is found does
-    not grow with ``duration``.
+    Only one of the processes works at any time; they take turns. Meanwhile this process keeps off
+    their cores where there are others. Memory for what is found does not grow with ``duration``.
 
     Args:
         paths: the graphs.

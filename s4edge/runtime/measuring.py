@@ -71,6 +71,9 @@ class Measured:
         return self.info.samples_per_run or 1
 
 
+Pair = tuple[Measured, WorkerProcess]
+
+
 class Measuring:
     """One run of the bench. What `run` found before it failed or was interrupted is kept.
 
@@ -209,9 +212,6 @@ class Measuring:
         self._done = min(self._done + seconds, self._whole)
         if self._tell is not None:
             self._tell(self._done / self._whole)
-
-
-Pair = tuple[Measured, WorkerProcess]
 
 
 def is_steady(medians: Sequence[float]) -> bool:

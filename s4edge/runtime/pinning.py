@@ -61,11 +61,17 @@ def out_of_the_way(cores: Sequence[int] | None) -> Iterator[None]:
     if before is None or not cores or not others:
         yield
         return
-    _pin(_threads(), others)
+    each = {}
+    for thread in _threads():
+        with contextlib.suppress(OSError):  # gone since
+            each[thread] = os.sched_getaffinity(thread)
+    _pin(list(each), others)
     try:
         yield
     finally:
-        _pin(_threads(), before)
+        for thread in _threads():
+            # Those started meanwhile have been kept off, too.
+            _pin([thread], sorted(each.get(thread, before)))
 
 
 def _threads() -> list[int]:
