@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import importlib
 import signal
@@ -83,11 +84,20 @@ def cli() -> None:
 def main() -> None:
     """Entry point of the console script."""
     # rich and click both write UTF-8; a board's locale may be plain ASCII.
+    codecs.register_error("s4edge", _replaced)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="s4edge")
     signal.signal(signal.SIGTERM, _terminate)
     cli(prog_name="s4edge")
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    """Stand-ins for signs that a terminal does not know."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start : error.end]
+    return "".join({"µ": "u", "×": "x", "°": " deg "}.get(sign, "?") for sign in signs), error.end
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -129,7 +129,7 @@ def _load(path: Path, threads: int) -> onnxruntime.InferenceSession:
     # A stream waits for samples most of the time: threads that spin meanwhile would eat the board.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3  # errors only: warnings would mix with what s4edge prints
+    options.log_severity_level = 4  # nothing: its errors come as exceptions, too
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no base of their own

@@ -100,7 +100,7 @@ class Measuring:
         self._meter = find_meter(root, vcgencmd)
         self._threads, self._duration = threads, duration
         self._deadline_us = deadline_us
-        self._warm_seconds = min(max(0.05 * duration, 0.02), 0.5)
+        self._warm_seconds = min(max(0.05 * duration, 0.02), 0.25)
         self._tell = progress
         # In seconds that things will take, roughly.
         self._done = 0.0
