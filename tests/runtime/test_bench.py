@@ -15,10 +15,11 @@ from click.testing import CliRunner
 from small_graph import WriteGraph
 
 from s4edge.errors import S4EdgeError
-from s4edge.runtime import GraphResult, Stream, bench, measuring, pinning
+from s4edge.runtime import GraphResult, Stream, bench, measuring, pinning, read_info
 from s4edge.runtime.bench_file import parse_bench
 from s4edge.runtime.measuring import Measuring
 from s4edge.runtime.worker import Worker
+from s4edge.runtime.worker_process import WorkerProcess
 
 DESIGN_KEYS = {
     *("model", "mode", "samples_per_run", "threads", "latency_us", "us_per_sample"),
@@ -94,11 +95,17 @@ def test_sequences_of_a_fixed_length_start_at_zero(
     assert calls == (sequence * runs)[: len(calls)]
 
 
-def test_measured_memory_does_not_grow_with_duration(write_graph: WriteGraph) -> None:
-    path = write_graph()
-    short, long = (bench([path], duration=d).results[0] for d in (0.05, 1.5))
-    assert long.runs > 5 * short.runs
-    assert abs(long.peak_rss_bytes - short.peak_rss_bytes) < 2e6
+def test_memory_does_not_grow_with_duration(write_graph: WriteGraph) -> None:
+    """Neither that of the process that measures, nor that of what it tells."""
+    with WorkerProcess(read_info(write_graph()), 1, None) as worker:
+        peaks, told = [], []
+        for seconds in (0.02, 0.02, 2.0):
+            answer = worker.ask(f"run {seconds}")
+            told.append((answer["latency_ns"]["runs"], len(json.dumps(answer))))
+            peaks.append(worker.ask("memory")["peak_rss_bytes"])
+    assert told[2][0] > 10 * told[1][0]
+    assert told[2][1] < 100_000
+    assert peaks[2] - peaks[1] < 1e6
 
 
 def test_bad_calls_start_nothing(write_graph: WriteGraph, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,4 +71,4 @@ def test_sees_a_busy_process() -> None:
     assert after is not None
     others = Others().plus(before, after, 0.0)
     assert others.used > 0.4
-    assert others.spent == pytest.approx(spent * len(after.cores), rel=0.3)
+    assert others.spent == pytest.approx(spent * len(after.cores), rel=0.5)
