@@ -70,7 +70,7 @@ def bench(
         progress: called with the fraction done, 0 to 1.
 
     Returns:
-        What was found; after Ctrl-C, where every figure has had a turn, what was found so far.
+        What was found; after Ctrl-C, what was found so far, with ``interrupted``.
 
     Raises:
         S4EdgeError: no graph, a bad one, or a bad number; or a process failed.
