@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint base arm64 clean
 
 ## The whole path on the shipped example: compress, eval, export, bench, one table.
 demo: .venv/demo-installed
@@ -18,8 +18,16 @@ lint: .venv/dev-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+## The base install in a fresh environment: size, import times, every command of a board.
+base: .venv/dev-installed
+	$(BIN)/python tools/base_install.py
+
+## The same on an emulated ARM board, and outputs against this machine's; skipped without qemu.
+arm64: .venv/dev-installed
+	$(BIN)/python tools/arm64/run.py --skip-unable
+
 clean:
-	rm -rf .venv demo-out build *.egg-info
+	rm -rf .venv .arm64 demo-out build *.egg-info
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

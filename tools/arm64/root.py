@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from board import Board
-from targets import Processor, Target
+from arm64.targets import Processor, Target
+from board import Board, last_line
 
 SOURCES = (Path("/etc/apt/sources.list.d"), Path("/etc/apt/sources.list"))
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -138,7 +138,8 @@ class Root:
         """Download Debian's packages and unpack them, unless that was done.
 
         Raises:
-            CalledProcessError: apt failed.
+            CannotError: the archive cannot be read.
+            CalledProcessError: apt or dpkg failed.
         """
         key = [self.target, self.suite, self.folder, WRAPPER, archive]
         made_once(self.path, key, lambda: self._unpack(archive))
@@ -156,7 +157,10 @@ class Root:
         user = "root" if os.geteuid() == 0 else ""
         (home / "apt.conf").write_text(APT.format(arch=target.arch, home=home, user=user))
         apt = ("apt-get", "-c", home / "apt.conf", "--quiet", "--yes")
-        run(*apt, "update")
+        try:
+            run(*apt, "update", "--error-on=any")
+        except subprocess.CalledProcessError as error:
+            raise CannotError(f"the Debian archive cannot be read ({last_line(error)})") from error
         run(*apt, "install", "--download-only", "--no-install-recommends", *target.packages)
         for package in sorted((home / "cache" / "archives").glob("*.deb")):
             run("dpkg-deb", "-x", package, self.path)

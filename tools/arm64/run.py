@@ -22,12 +22,12 @@ from rich.table import Table
 from rich.text import Text
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path.insert(0, str(HERE.parent))
 
+from arm64.root import CannotError, Root, check_machine  # noqa: E402
+from arm64.targets import TARGETS  # noqa: E402
 from board import Board, Samples, build_wheel, checks, last_line, write_samples  # noqa: E402
 from parity import LIMITS, MODES, digit_models, spoken_model, too_far, worst, write_graphs  # noqa: E402
-from root import CannotError, Root, check_machine  # noqa: E402
-from targets import TARGETS, Processor  # noqa: E402
 
 DEFAULT_FOLDER = HERE.parents[1] / ".arm64"
 # What the base's own tests need beside it; as wheels, for the tests only.
@@ -55,11 +55,19 @@ class Told:
         return time.perf_counter() - self._start
 
 
-def commands(told: Told, board: Board, samples: Samples, processor: Processor) -> None:
+def commands(told: Told, root: Root, samples: Samples) -> None:
     """Carry out what a board calls, and compare."""
+    processor = root.target.processors[0]
+    board = root.board(processor)
     table = Table(
         "", "found", "", title=f"{processor.name}, as in a {processor.board}; emulated",
         title_justify="left",
+    )  # fmt: skip
+    packages, _ = board.packages()
+    megabytes = sum(size for _, size, _ in packages.values()) / 1e6
+    # Debian's own packages do not tell their files to Python.
+    table.add_row(
+        f"{len(packages)} packages", f"{megabytes:.1f} MB" if root.target.wheels else "", "",
     )  # fmt: skip
     for name, found, ok in checks(board, samples, DURATION):
         told.failed |= not ok
@@ -127,16 +135,9 @@ def unit_tests(told: Told, root: Root) -> None:
 def main(folder: Path, arch: str, suite: str, runtime: str, quick: bool, skip_unable: bool) -> None:
     """Build, install, run, compare; exit status 1 where something is off."""
     told, target = Told(), TARGETS[arch]
-    try:
-        archive = check_machine(target)
-    except CannotError as error:
-        if skip_unable:
-            told.console.print(f"Emulated {arch}: skipped, {error}.", markup=False)
-            return
-        raise click.ClickException(str(error)) from error
     root = Root(folder, target, suite)
     try:
-        root.build(archive)
+        root.build(check_machine(target))
         told.step(f"Debian {suite}, {arch}, with Python {root.version}")
         with tempfile.TemporaryDirectory() as scratch:
             root.install(build_wheel(Path(scratch) / "wheel"), runtime)
@@ -147,12 +148,16 @@ def main(folder: Path, arch: str, suite: str, runtime: str, quick: bool, skip_un
             models |= {} if quick else {"spoken": spoken_model()}
             write_graphs(graphs, models)
             told.step("graphs, data and a recording, written here with their outputs")
-            processor = target.processors[0]
-            commands(told, root.board(processor), samples, processor)
+            commands(told, root, samples)
             told.step("what a board calls")
             parity(told, root, graphs, list(models), quick)
             if not quick and target.wheels:
                 unit_tests(told, root)
+    except CannotError as error:
+        if not skip_unable:
+            raise click.ClickException(str(error)) from error
+        told.console.print(f"Emulated {arch}: skipped, {error}.", markup=False)
+        return
     except subprocess.CalledProcessError as error:
         what = " ".join(map(str, error.cmd[:6]))
         raise click.ClickException(f"{what} ...: {last_line(error)}") from error
