@@ -106,6 +106,11 @@ def bench(
             warnings += model_warnings(row, model.steady, model.grown_bytes)
             if model.rate is not None and deadline_us is not None and row.deadline is None:
                 warnings.append(_too_slow_a_pace(model, model.rate, duration))
+        if not all(model.starts[0]["memory_is_told"] for model in found):
+            warnings.append(
+                "the system does not tell the memory of a process (no /proc): what is shown may be "
+                "too much, and its parts are not known"
+            )
         if stopped is not None:
             warnings.append(f"these are the results so far: {stopped}")
         return BenchResult(

@@ -3,8 +3,8 @@
 One graph per process, so that its peak memory is its own. The process loads the graph, makes one
 run, and then obeys one command per line of standard input, answering each with one line of JSON:
 
-    (at the start)        {"ready": true, "runtime_bytes": ..., "import_seconds": ...,
-                          "load_seconds": ..., "first_run_us": ...}
+    (at the start)        {"ready": true, "runtime_bytes": ..., "memory_is_told": ...,
+                          "import_seconds": ..., "load_seconds": ..., "first_run_us": ...}
     run SECONDS [US]      {"latency_ns": {...}, "missed": ..., "cpu_seconds": ...}
                           runs back to back; missed: those longer than US
     pace RUNS PERIOD_US US
@@ -47,6 +47,7 @@ class Worker:
 
     Attributes:
         runtime_bytes: resident memory with the runtime imported and no graph loaded.
+        memory_is_told: whether the kernel says how much that is.
         load_seconds: time to load the graph and to allocate the stream.
         first_run_us: time of the first run.
     """
@@ -54,7 +55,10 @@ class Worker:
     def __init__(self, path: Path, threads: int) -> None:
         # The bench's own records, before memory is looked at: a user's stream has none.
         self._latencies, self._jitter = Latencies(), Latencies()
-        self.runtime_bytes = memory_use().rss_bytes or peak_rss_bytes()
+        resident = memory_use().rss_bytes
+        # Without the kernel's account there is the peak alone, which may be that of the parent.
+        self.memory_is_told = resident is not None
+        self.runtime_bytes = resident or peak_rss_bytes()
         start = time.perf_counter()
         graph = open_graph(path, threads)
         self._stream = Stream(graph)
@@ -170,6 +174,7 @@ def main(started: float | None = None) -> int:
             {
                 "ready": True,
                 "runtime_bytes": worker.runtime_bytes,
+                "memory_is_told": worker.memory_is_told,
                 "import_seconds": imported,
                 "load_seconds": worker.load_seconds,
                 "first_run_us": worker.first_run_us,

@@ -221,3 +221,20 @@ def test_no_sys_and_no_proc(
     turn = answer["timeline"][0]
     assert turn["temperature_c"] is turn["clock_mhz"] is turn["throttled"] is None
     assert answer["results"][0]["energy_uj_per_sample"] is None
+
+
+def test_memory_that_nobody_tells(write_graph: WriteGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As without /proc: the worker's look at it is led astray."""
+    program = (
+        "import s4edge.runtime.memory as memory, s4edge.runtime.worker as worker, pathlib, sys; "
+        "nowhere = pathlib.Path('/nowhere'); "
+        "worker.memory_use = lambda: memory.memory_use(nowhere); "
+        "worker.peak_rss_bytes = lambda: memory.peak_rss_bytes(nowhere); "
+        "sys.exit(worker.main(0.0))"
+    )
+    monkeypatch.setattr(worker_process, "_PROGRAM", program)
+    result = bench([write_graph()], duration=0.05)
+    assert any("does not tell the memory" in line for line in result.warnings)
+    memory = result.results[0].memory
+    assert memory.peak_rss_bytes >= memory.runtime_bytes > 10e6
+    assert memory.pss_bytes is memory.private_bytes is None
