@@ -18,11 +18,11 @@ def replacing(path: Path) -> Iterator[Path]:
     Whatever interrupts the block, ``path`` is the old file, the whole new one, or not there.
 
     Raises:
-        S4EdgeError: the folder does not exist or cannot be written.
+        S4EdgeError: the folder does not exist or cannot be written, or ``path`` is a folder, a
+            device or a pipe.
     """
     path = Path(path)
-    if path.is_dir():
-        raise S4EdgeError(f"cannot write {path}: it is a folder; name a file")
+    _check_replaceable(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         try:
@@ -83,12 +83,23 @@ def check_writable(path: Path, model: Path | None = None, *others: str | Path | 
         if source is not None and _same_file(path, Path(source)):
             raise S4EdgeError(f"cannot write {path}: it is {what}; name another file")
     folder = path.parent
-    if path.is_dir():
-        raise S4EdgeError(f"cannot write {path}: it is a folder; name a file")
+    _check_replaceable(path)
     if not folder.is_dir():
         raise S4EdgeError(f"cannot write {path}: the folder {folder} does not exist")
     if not os.access(folder, os.W_OK):
         raise S4EdgeError(f"cannot write {path}: no permission to write in {folder}")
+
+
+def is_special(path: Path) -> bool:
+    """Whether it is a device or a pipe: a renamed file would take its place."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _check_replaceable(path: Path) -> None:
+    if path.is_dir():
+        raise S4EdgeError(f"cannot write {path}: it is a folder; name a file")
+    if is_special(path):
+        raise S4EdgeError(f"cannot write {path}: it is a device or a pipe; name a file")
 
 
 def _same_file(one: Path, other: Path) -> bool:

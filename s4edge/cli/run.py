@@ -137,9 +137,8 @@ def run(
     """  # noqa: D301
     if every is not None and last:
         raise click.UsageError("--every and --last exclude each other")
-    from s4edge.files import check_writable
+    from s4edge.files import check_writable, is_special
     from s4edge.runtime import open_graph
-    from s4edge.runtime.answer_file import is_special
     from s4edge.runtime.answers import StreamRun
     from s4edge.runtime.sources import open_source
     from s4edge.runtime.stopping import StopBetween

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from s4edge.errors import S4EdgeError
-from s4edge.files import replacing
+from s4edge.files import is_special, replacing
 
 
 class AnswerFile:
@@ -41,11 +41,6 @@ class AnswerFile:
             raise S4EdgeError(f"cannot write {self._path}: {error.strerror}{kept}") from error
         self._size += whole
         self.lines += 1
-
-
-def is_special(path: Path) -> bool:
-    """Whether it is a device or a pipe, which is written to and never replaced."""
-    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _open(path: Path, named: Path) -> int:

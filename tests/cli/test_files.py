@@ -131,7 +131,10 @@ def test_refused(tmp_path: Path, writable: object) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(S4EdgeError, match=r"^cannot write .*/file/sub: "):
         attempt(tmp_path / "file" / "sub")
-    assert names(tmp_path) == ["file"]
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(S4EdgeError, match="it is a device or a pipe; name a file"):
+        attempt(tmp_path / "pipe")
+    assert names(tmp_path) == ["file", "pipe"]
 
 
 def test_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
