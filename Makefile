@@ -10,7 +10,7 @@ demo: .venv/demo-installed
 
 ## The tests.
 test: .venv/dev-installed
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest --numprocesses auto $(PYTEST_OPTIONS)
 
 ## Linter, formatter, types of the public API.
 lint: .venv/dev-installed
