@@ -15,21 +15,21 @@ from s4edge.runtime.stream import Stream
 
 if TYPE_CHECKING:
     from s4edge.runtime.answers import Answer, StreamRun, run_stream
-    from s4edge.runtime.bench_file import read_bench, write_bench
-    from s4edge.runtime.benchmark import BenchFailedError, bench
-    from s4edge.runtime.device import describe_device
-    from s4edge.runtime.memory import peak_rss_bytes
-    from s4edge.runtime.results import BenchResult, GraphResult
+    from s4edge.runtime.benchmark.bench import BenchFailedError, bench
+    from s4edge.runtime.benchmark.file import read_bench, write_bench
+    from s4edge.runtime.benchmark.results import BenchResult, GraphResult
+    from s4edge.runtime.machine.device import describe_device
+    from s4edge.runtime.machine.memory import peak_rss_bytes
     from s4edge.runtime.sources import Source, open_source
 
 # Of names that are imported later, by module; none of these is called as a name in it.
 _LATER = {
     "answers": ("Answer", "StreamRun", "run_stream"),
-    "bench_file": ("read_bench", "write_bench"),
-    "benchmark": ("BenchFailedError", "bench"),
-    "device": ("describe_device",),
-    "memory": ("peak_rss_bytes",),
-    "results": ("BenchResult", "GraphResult"),
+    "benchmark.file": ("read_bench", "write_bench"),
+    "benchmark.bench": ("BenchFailedError", "bench"),
+    "machine.device": ("describe_device",),
+    "machine.memory": ("peak_rss_bytes",),
+    "benchmark.results": ("BenchResult", "GraphResult"),
     "sources": ("Source", "open_source"),
 }
 

@@ -15,11 +15,13 @@ from click.testing import CliRunner
 from small_graph import WriteGraph
 
 from s4edge.errors import S4EdgeError
-from s4edge.runtime import GraphResult, Stream, bench, measuring, pinning, read_info
-from s4edge.runtime.bench_file import parse_bench
-from s4edge.runtime.measuring import Measuring
-from s4edge.runtime.worker import Worker
-from s4edge.runtime.worker_process import WorkerProcess
+from s4edge.runtime import GraphResult, Stream, bench, read_info
+from s4edge.runtime.benchmark import measuring
+from s4edge.runtime.benchmark.file import parse_bench
+from s4edge.runtime.benchmark.measuring import Measuring
+from s4edge.runtime.benchmark.worker import Worker
+from s4edge.runtime.benchmark.worker_process import WorkerProcess
+from s4edge.runtime.machine import pinning
 
 DESIGN_KEYS = {
     *("model", "mode", "samples_per_run", "threads", "latency_us", "us_per_sample"),

@@ -16,9 +16,9 @@ from scipy.stats import mannwhitneyu
 
 from s4edge.cli.main import cli
 from s4edge.errors import S4EdgeError
-from s4edge.runtime.bench_compare import compare, compare_files, unpaired_ratio
-from s4edge.runtime.bench_results import result_of
-from s4edge.runtime.compare_report import compare_report
+from s4edge.runtime.benchmark.compare import compare, compare_files, unpaired_ratio
+from s4edge.runtime.benchmark.from_json import result_of
+from s4edge.runtime.reports.compare_table import compare_report
 
 
 def write(path: Path, answer: dict[str, Any]) -> Path:

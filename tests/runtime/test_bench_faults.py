@@ -18,11 +18,12 @@ from small_graph import WriteGraph
 from test_bench import children
 
 from s4edge.errors import S4EdgeError
-from s4edge.runtime import BenchFailedError, bench, measuring, worker_process
-from s4edge.runtime.bench_file import parse_bench
-from s4edge.runtime.measuring import Measuring
-from s4edge.runtime.pinning import pinned
-from s4edge.runtime.worker import Worker
+from s4edge.runtime import BenchFailedError, bench
+from s4edge.runtime.benchmark import measuring, worker_process
+from s4edge.runtime.benchmark.file import parse_bench
+from s4edge.runtime.benchmark.measuring import Measuring
+from s4edge.runtime.benchmark.worker import Worker
+from s4edge.runtime.machine.pinning import pinned
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +100,7 @@ def test_killed_worker_leaves_what_was_found(write_graph: WriteGraph) -> None:
 
 LIMITED = """
 import resource, sys
-from s4edge.runtime import worker
+from s4edge.runtime.benchmark import worker
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 more = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_AS, (size + more, size + more))
@@ -226,7 +227,8 @@ def test_no_sys_and_no_proc(
 def test_memory_that_nobody_tells(write_graph: WriteGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     """As without /proc: the worker's look at it is led astray."""
     program = (
-        "import s4edge.runtime.memory as memory, s4edge.runtime.worker as worker, pathlib, sys; "
+        "from s4edge.runtime.machine import memory; from s4edge.runtime.benchmark import worker; "
+        "import pathlib, sys; "
         "nowhere = pathlib.Path('/nowhere'); "
         "worker.memory_use = lambda: memory.memory_use(nowhere); "
         "worker.peak_rss_bytes = lambda: memory.peak_rss_bytes(nowhere); "

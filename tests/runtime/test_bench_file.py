@@ -9,7 +9,7 @@ import pytest
 from sample_answer import sample_answer
 
 from s4edge.errors import S4EdgeError
-from s4edge.runtime.bench_file import read_bench, write_bench
+from s4edge.runtime.benchmark.file import read_bench, write_bench
 
 
 def test_comes_back_as_it_was(tmp_path: Path) -> None:

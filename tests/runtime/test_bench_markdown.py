@@ -9,8 +9,8 @@ import pytest
 from markdown_it import MarkdownIt
 from sample_answer import sample_answer
 
-from s4edge.runtime.bench_compare import compare
-from s4edge.runtime.bench_markdown import bench_markdown, code, compare_markdown
+from s4edge.runtime.benchmark.compare import compare
+from s4edge.runtime.reports.markdown import bench_markdown, code, compare_markdown
 
 NAMES = [
     "plain_name_s16.onnx", "a|b.onnx", "`tick`.onnx", "``.onnx", "*star* _under_.onnx",

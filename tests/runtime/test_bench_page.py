@@ -13,11 +13,11 @@ import pytest
 from page_parser import Page
 from sample_answer import sample_answer, sample_result
 
-from s4edge.runtime.bench_compare import compare
-from s4edge.runtime.bench_page import bench_page
-from s4edge.runtime.bench_plots import _thinned
-from s4edge.runtime.compare_page import compare_page
-from s4edge.runtime.svg import Axis, shortened
+from s4edge.runtime.benchmark.compare import compare
+from s4edge.runtime.reports.compare_page import compare_page
+from s4edge.runtime.reports.page import bench_page
+from s4edge.runtime.reports.plots import _thinned
+from s4edge.runtime.reports.svg import Axis, shortened
 
 EVIL = "</svg><script>alert('1')</script>&amp;\"\n\x1b[31m\udcff.onnx"
 EVIL_SHOWN = 'script>&amp;"��[31m�.onnx'

@@ -6,9 +6,16 @@ import pytest
 from rich.console import Console
 
 from s4edge.runtime import BenchResult, GraphResult
-from s4edge.runtime.intervals import Ratio
-from s4edge.runtime.report import bench_report, bench_table
-from s4edge.runtime.results import ColdStart, Conditions, Deadline, Histogram, Memory, Round
+from s4edge.runtime.benchmark.intervals import Ratio
+from s4edge.runtime.benchmark.results import (
+    ColdStart,
+    Conditions,
+    Deadline,
+    Histogram,
+    Memory,
+    Round,
+)
+from s4edge.runtime.reports.table import bench_report, bench_table
 
 LATE = Deadline(
     us=200,

@@ -13,8 +13,8 @@ from fake_machine import put
 from test_load import write_stat
 
 from s4edge.runtime import GraphResult
-from s4edge.runtime.conditions import Watch, machine_warnings, model_warnings
-from s4edge.runtime.results import ColdStart, Conditions, Histogram, Memory, Round
+from s4edge.runtime.benchmark.conditions import Watch, machine_warnings, model_warnings
+from s4edge.runtime.benchmark.results import ColdStart, Conditions, Histogram, Memory, Round
 
 BOARD: dict[str, Any] = {"cores": 4, "emulated": False}
 

@@ -13,14 +13,14 @@ from onnx import helper, numpy_helper
 from small_graph import WriteGraph
 
 from s4edge.runtime import describe_device, peak_rss_bytes, read_info
-from s4edge.runtime.memory import MemoryUse, memory_use
-from s4edge.runtime.worker_process import WorkerProcess
+from s4edge.runtime.benchmark.worker_process import WorkerProcess
+from s4edge.runtime.machine.memory import MemoryUse, memory_use
 
 
 def child_peaks(megabytes: int) -> tuple[int, int]:
     """Peak memory of a child before and after it writes and drops an array."""
     program = (
-        "import json, numpy; from s4edge.runtime.memory import peak_rss_bytes as peak; "
+        "import json, numpy; from s4edge.runtime.machine.memory import peak_rss_bytes as peak; "
         f"a = peak(); numpy.ones({megabytes * 1_000_000 // 8}); print(json.dumps([a, peak()]))"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from s4edge.runtime.intervals import paired_ratio
+from s4edge.runtime.benchmark.intervals import paired_ratio
 
 
 @pytest.mark.parametrize(

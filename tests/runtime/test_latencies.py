@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from s4edge.runtime.latencies import RESOLUTION, Latencies, Summary
+from s4edge.runtime.benchmark.latencies import RESOLUTION, Latencies, Summary
 
 
 def summary(values: np.ndarray | list[int]) -> Summary:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from s4edge.runtime.load import Others, cpu_times
+from s4edge.runtime.machine.load import Others, cpu_times
 
 
 def write_stat(root: Path, *cores: tuple[int, ...]) -> Path:

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from s4edge.runtime.latencies import Latencies
-from s4edge.runtime.pace import run_paced
-from s4edge.runtime.schedule import pace, schedule
+from s4edge.runtime.benchmark.latencies import Latencies
+from s4edge.runtime.benchmark.pace import run_paced
+from s4edge.runtime.benchmark.schedule import pace, schedule
 
 
 class Clock:

@@ -11,10 +11,11 @@ import fake_machine
 import pytest
 from small_graph import WriteGraph
 
-from s4edge.runtime import pinning, read_info
-from s4edge.runtime.emulation import is_emulated
-from s4edge.runtime.pinning import choose_cores, out_of_the_way, pinned
-from s4edge.runtime.worker_process import WorkerProcess
+from s4edge.runtime import read_info
+from s4edge.runtime.benchmark.worker_process import WorkerProcess
+from s4edge.runtime.machine import pinning
+from s4edge.runtime.machine.emulation import is_emulated
+from s4edge.runtime.machine.pinning import choose_cores, out_of_the_way, pinned
 
 needs_affinity = pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity"), reason="no affinity on this system"
@@ -76,7 +77,8 @@ def test_bench_and_model_have_cores_of_their_own(write_graph: WriteGraph) -> Non
 def test_a_single_core_is_shared() -> None:
     core = min(os.sched_getaffinity(0))
     program = (
-        "import os; from s4edge.runtime.pinning import *; cores = choose_cores(2); print(cores)\n"
+        "import os; from s4edge.runtime.machine.pinning import *\n"
+        "cores = choose_cores(2); print(cores)\n"
         "with out_of_the_way(cores), pinned(cores): print(sorted(os.sched_getaffinity(0)))"
     )
     with pinned([core]):

@@ -21,7 +21,7 @@ from loopback_sshd import HOST, Sshd, in_folder, running_sshd
 from sample_answer import sample_answer
 
 from s4edge.errors import S4EdgeError
-from s4edge.runtime.remote import RemoteBench
+from s4edge.runtime.benchmark.remote import RemoteBench
 
 # A far s4edge that answers at once: with the sample's figures, and with what it was given.
 FAR = """\
@@ -280,7 +280,7 @@ def test_nobody_gets_in(
 CALL = """\
 import json, sys
 from pathlib import Path
-from s4edge.runtime.remote import RemoteBench
+from s4edge.runtime.benchmark.remote import RemoteBench
 host, graph, command, *options = sys.argv[1:]
 with RemoteBench(host, [Path(graph)], command=command, ssh_options=options) as bench:
     print(json.dumps(bench.answer(lambda fraction: print(fraction, flush=True))))

@@ -15,8 +15,8 @@ import pytest
 from loopback_sshd import HOST, Sshd, running_sshd
 from small_graph import WriteGraph
 
-from s4edge.runtime.bench_file import read_bench
-from s4edge.runtime.remote import RemoteBench
+from s4edge.runtime.benchmark.file import read_bench
+from s4edge.runtime.benchmark.remote import RemoteBench
 
 FAR = f"{shlex.quote(sys.executable)} -m s4edge"
 

@@ -8,9 +8,9 @@ import fake_machine
 import pytest
 from fake_machine import CPU, put
 
-from s4edge.runtime import vcgencmd as firmware
-from s4edge.runtime.energy import Meter, PowerMeter, find_meter
-from s4edge.runtime.sensors import Reading, Sensors
+from s4edge.runtime.machine import vcgencmd as firmware
+from s4edge.runtime.machine.energy import Meter, PowerMeter, find_meter
+from s4edge.runtime.machine.sensors import Reading, Sensors
 
 NOTHING = Reading(reasons=[])
 

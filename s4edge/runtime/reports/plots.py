@@ -6,9 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from s4edge.runtime import bench_words as words
-from s4edge.runtime import svg
-from s4edge.runtime.svg import LETTER, LINE, WIDTH, Axis
+from s4edge.runtime.reports import svg, words
+from s4edge.runtime.reports.svg import LETTER, LINE, WIDTH, Axis
 
 # Colours of the style sheet; more models than these take turns.
 SERIES = 6

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from s4edge.runtime.emulation import is_emulated
-from s4edge.runtime.kernel_files import read_text
+from s4edge.runtime.machine.emulation import is_emulated
+from s4edge.runtime.machine.kernel_files import read_text
 
 
 def describe_device(root: Path = Path("/")) -> dict[str, str | int | None]:
@@ -24,7 +24,7 @@ def describe_device(root: Path = Path("/")) -> dict[str, str | int | None]:
         ``cpu`` (model name, on a board the board's name), ``architecture``, ``cores`` (those
         that this process may use), ``memory_bytes`` (physical; None if unknown), ``os``,
         ``python``, ``numpy``, ``onnxruntime`` (versions), ``emulated`` (see
-        `s4edge.runtime.emulation`).
+        `s4edge.runtime.machine.emulation`).
     """
     return {
         "cpu": _cpu(root),

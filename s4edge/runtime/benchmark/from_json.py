@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from s4edge.runtime.intervals import Ratio
-from s4edge.runtime.results import (
+from s4edge.runtime.benchmark.intervals import Ratio
+from s4edge.runtime.benchmark.results import (
     BenchResult,
     ColdStart,
     Conditions,
@@ -26,7 +26,7 @@ def result_of(answer: Mapping[str, Any]) -> BenchResult:
     """Give back what `BenchResult.to_json` was called on, but for digits that it cut.
 
     Args:
-        answer: as `s4edge.runtime.bench_file.parse_bench` gives it; keys that this s4edge does
+        answer: as `s4edge.runtime.benchmark.file.parse_bench` gives it; keys that this s4edge does
             not know are left out.
     """
     parts: dict[str, Callable[[Any], Any]] = {

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from s4edge.runtime import vcgencmd as firmware
-from s4edge.runtime.kernel_files import find, read_int, read_text
+from s4edge.runtime.machine import vcgencmd as firmware
+from s4edge.runtime.machine.kernel_files import find, read_int, read_text
 
 _SECONDS_BETWEEN_QUESTIONS = 1.0
 

@@ -7,16 +7,14 @@ from html import escape
 from typing import Any
 
 from s4edge import page
-from s4edge.runtime import bench_cells as cells
-from s4edge.runtime import bench_plots as plots
-from s4edge.runtime import bench_words as words
+from s4edge.runtime.reports import cells, plots, words
 
 
 def compare_page(comparison: Mapping[str, Any]) -> str:
     """Write the page of a comparison.
 
     Args:
-        comparison: as `s4edge.runtime.bench_compare.compare` gives it.
+        comparison: as `s4edge.runtime.benchmark.compare.compare` gives it.
     """
     boards = comparison["boards"]
     labels = [words.clean(board["label"]) for board in boards]

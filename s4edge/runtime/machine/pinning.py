@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from s4edge.runtime.kernel_files import read_int
+from s4edge.runtime.machine.kernel_files import read_int
 
 
 def usable_cores() -> list[int] | None:

@@ -1,4 +1,6 @@
-"""A process of its own that measures one graph: ``python -m s4edge.runtime.worker GRAPH``.
+"""A process of its own that measures one graph.
+
+    python -m s4edge.runtime.benchmark.worker GRAPH
 
 One graph per process, so that its peak memory is its own. The process loads the graph, makes one
 run, and then obeys one command per line of standard input, answering each with one line of JSON:
@@ -32,10 +34,10 @@ import numpy as np
 import numpy.typing as npt
 
 from s4edge.errors import S4EdgeError, means_no_memory
+from s4edge.runtime.benchmark.latencies import Latencies
+from s4edge.runtime.benchmark.pace import run_paced
 from s4edge.runtime.graph import GraphInfo, open_graph
-from s4edge.runtime.latencies import Latencies
-from s4edge.runtime.memory import memory_use, peak_rss_bytes
-from s4edge.runtime.pace import run_paced
+from s4edge.runtime.machine.memory import memory_use, peak_rss_bytes
 from s4edge.runtime.stream import Stream
 
 # Enough different samples that no run sees a pattern, few enough to weigh nothing.
@@ -164,7 +166,7 @@ def main(started: float | None = None) -> int:
         started: what ``time.perf_counter`` said before anything of s4edge was imported.
     """
     imported = None if started is None else time.perf_counter() - started
-    parser = argparse.ArgumentParser(prog="python -m s4edge.runtime.worker")
+    parser = argparse.ArgumentParser(prog="python -m s4edge.runtime.benchmark.worker")
     parser.add_argument("graph", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()

@@ -7,9 +7,7 @@ from html import escape
 from typing import Any
 
 from s4edge import page
-from s4edge.runtime import bench_cells as cells
-from s4edge.runtime import bench_plots as plots
-from s4edge.runtime import bench_words as words
+from s4edge.runtime.reports import cells, plots, words
 
 Row = Mapping[str, Any]
 # A heading, and the cell of a row; both HTML.

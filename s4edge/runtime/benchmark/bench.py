@@ -16,13 +16,11 @@ import numpy as np
 import onnxruntime
 
 from s4edge.errors import S4EdgeError
-from s4edge.runtime.conditions import machine_warnings, model_warnings
-from s4edge.runtime.device import describe_device
-from s4edge.runtime.graph import GraphInfo, read_info
-from s4edge.runtime.intervals import paired_ratio
-from s4edge.runtime.latencies import Summary
-from s4edge.runtime.measuring import Measured, Measuring
-from s4edge.runtime.results import (
+from s4edge.runtime.benchmark.conditions import machine_warnings, model_warnings
+from s4edge.runtime.benchmark.intervals import paired_ratio
+from s4edge.runtime.benchmark.latencies import Summary
+from s4edge.runtime.benchmark.measuring import Measured, Measuring
+from s4edge.runtime.benchmark.results import (
     BenchResult,
     ColdStart,
     Deadline,
@@ -30,7 +28,9 @@ from s4edge.runtime.results import (
     Histogram,
     Memory,
 )
-from s4edge.runtime.schedule import LEAST_PACED_RUNS
+from s4edge.runtime.benchmark.schedule import LEAST_PACED_RUNS
+from s4edge.runtime.graph import GraphInfo, read_info
+from s4edge.runtime.machine.device import describe_device
 
 
 class BenchFailedError(S4EdgeError):

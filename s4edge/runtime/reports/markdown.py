@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from s4edge.runtime import bench_words as words
+from s4edge.runtime.reports import words
 
 # What Markdown or HTML would take for its own; "@" and "#" would call people and issues.
 _SIGNS = re.compile(r"([\\`*_\[\]<>&|~@#$])")
@@ -54,7 +54,7 @@ def compare_markdown(comparison: Mapping[str, Any]) -> str:
     """Write compared answers: one row per model and answer, what they ran on below.
 
     Args:
-        comparison: as `s4edge.runtime.bench_compare.compare` gives it.
+        comparison: as `s4edge.runtime.benchmark.compare.compare` gives it.
     """
     boards = comparison["boards"]
     rows = [

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from s4edge.runtime.bench_file import FORMAT
-from s4edge.runtime.intervals import Ratio
+from s4edge.runtime.benchmark.file import FORMAT
+from s4edge.runtime.benchmark.intervals import Ratio
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,7 +263,7 @@ class BenchResult:
         return rates.pop() if len(rates) == 1 else None
 
     def to_json(self) -> dict[str, Any]:
-        """Give the answer of ``s4edge bench --json``: see `s4edge.runtime.bench_file`."""
+        """Give the answer of ``s4edge bench --json``: see `s4edge.runtime.benchmark.file`."""
         answer: dict[str, Any] = _plain(
             {
                 "format": FORMAT,

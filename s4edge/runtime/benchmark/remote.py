@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from s4edge.errors import S4EdgeError
-from s4edge.runtime.bench_file import parse_bench
+from s4edge.runtime.benchmark.file import parse_bench
 
 # How a bench tells its progress in a pipe, where the environment variable asks for it: lines
 # on standard error, this word and a fraction. See s4edge/cli/output.py.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from s4edge.runtime.latencies import Latencies
+from s4edge.runtime.benchmark.latencies import Latencies
 
 
 def run_paced(

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from s4edge.errors import S4EdgeError
-from s4edge.runtime import bench_words as words
-from s4edge.runtime.bench_file import read_bench
+from s4edge.runtime.benchmark.file import read_bench
+from s4edge.runtime.reports import words
 
 CONFIDENCE = 0.95
 _MOST_ROUNDS = 500

@@ -1,4 +1,4 @@
-"""The bench's end of one `s4edge.runtime.worker`."""
+"""The bench's end of one `s4edge.runtime.benchmark.worker`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from typing import Any
 import s4edge
 from s4edge.errors import S4EdgeError, means_no_memory
 from s4edge.runtime.graph import GraphInfo
-from s4edge.runtime.pinning import pinned
+from s4edge.runtime.machine.pinning import pinned
 
 # Not `-m`, for the clock has to start before the first import.
 _PROGRAM = (
     "import sys, time; started = time.perf_counter(); "
-    "from s4edge.runtime.worker import main; sys.exit(main(started))"
+    "from s4edge.runtime.benchmark.worker import main; sys.exit(main(started))"
 )
 
 

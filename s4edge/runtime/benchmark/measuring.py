@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from s4edge.runtime.conditions import Watch
-from s4edge.runtime.energy import find_meter
+from s4edge.runtime.benchmark.conditions import Watch
+from s4edge.runtime.benchmark.latencies import Summary
+from s4edge.runtime.benchmark.results import Round
+from s4edge.runtime.benchmark.schedule import Pace, Schedule, pace, schedule
+from s4edge.runtime.benchmark.worker_process import WorkerProcess
 from s4edge.runtime.graph import GraphInfo
-from s4edge.runtime.latencies import Summary
-from s4edge.runtime.pinning import choose_cores, out_of_the_way
-from s4edge.runtime.results import Round
-from s4edge.runtime.schedule import Pace, Schedule, pace, schedule
-from s4edge.runtime.vcgencmd import find_vcgencmd
-from s4edge.runtime.worker_process import WorkerProcess
+from s4edge.runtime.machine.energy import find_meter
+from s4edge.runtime.machine.pinning import choose_cores, out_of_the_way
+from s4edge.runtime.machine.vcgencmd import find_vcgencmd
 
 # Processes that measure a model, one after the other: where one happens to lie in memory makes it
 # some per cent faster or slower than the next.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from s4edge.runtime import bench_words as words
+from s4edge.runtime.reports import words
 
 
 def warnings(texts: Sequence[str]) -> str:

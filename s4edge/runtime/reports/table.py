@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from s4edge.runtime.results import BenchResult, GraphResult
+from s4edge.runtime.benchmark.results import BenchResult, GraphResult
 
 
 def bench_report(result: BenchResult, verbose: bool = False) -> list[RenderableType]:

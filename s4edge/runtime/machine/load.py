@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from s4edge.runtime.kernel_files import read_text
+from s4edge.runtime.machine.kernel_files import read_text
 
 # Columns of /proc/stat: user nice system idle iowait irq softirq steal; what follows is counted in
 # the first two already. Stolen time is another guest's of the same host.

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from s4edge.runtime.kernel_files import read_text
+from s4edge.runtime.machine.kernel_files import read_text
 
 
 def peak_rss_bytes(status: Path = Path("/proc/self/status")) -> int:

@@ -9,14 +9,14 @@ import rich.box
 from rich.table import Table
 from rich.text import Text
 
-from s4edge.runtime import bench_words as words
+from s4edge.runtime.reports import words
 
 
 def compare_report(comparison: Mapping[str, Any]) -> list[Table | Text]:
     """Give what to print, part by part.
 
     Args:
-        comparison: as `s4edge.runtime.bench_compare.compare` gives it.
+        comparison: as `s4edge.runtime.benchmark.compare.compare` gives it.
     """
     boards = comparison["boards"]
     table = Table(

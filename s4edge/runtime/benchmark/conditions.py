@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from s4edge.runtime.load import CpuTimes, Others, cpu_times, stops_by_limit
-from s4edge.runtime.results import Conditions, GraphResult, Turn
-from s4edge.runtime.sensors import UNDER_VOLTAGE, Reading, Sensors
+from s4edge.runtime.benchmark.results import Conditions, GraphResult, Turn
+from s4edge.runtime.machine.load import CpuTimes, Others, cpu_times, stops_by_limit
+from s4edge.runtime.machine.sensors import UNDER_VOLTAGE, Reading, Sensors
 
 # Others may use this share of the CPU time before figures are doubted.
 BUSY = 0.05

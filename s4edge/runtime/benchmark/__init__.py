@@ -1,0 +1,1 @@
+"""What a benchmark does: processes, rounds, warnings, results; also on another machine."""

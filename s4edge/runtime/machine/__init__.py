@@ -1,0 +1,1 @@
+"""What runs the graphs, and how it is doing: sensors, load, memory, cores."""
