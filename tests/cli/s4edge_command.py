@@ -66,6 +66,19 @@ def call_process(
     return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
+def read_terminal(here: int) -> bytes:
+    """What is shown on a pseudo-terminal until its last writer has gone."""
+    shown = b""
+    while True:
+        try:
+            part = os.read(here, 4096)
+        except OSError:  # Linux says so at the end
+            return shown
+        if not part:
+            return shown
+        shown += part
+
+
 def snapshot(folder: Path) -> dict[str, bytes | None]:
     """Every path below a folder; a file's with its bytes."""
     return {

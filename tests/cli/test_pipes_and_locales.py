@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from s4edge_command import SCRIPT, call, call_process, snapshot
+from s4edge_command import SCRIPT, call, call_process, read_terminal, snapshot
 
 from s4edge.cli import output
 
@@ -58,15 +58,7 @@ def test_progress_on_a_terminal(work: Path) -> None:
         env=os.environ | {"TERM": "xterm-256color", "COLUMNS": "80"},
     ) as process:  # fmt: skip
         os.close(there)
-        shown = b""
-        while True:
-            try:
-                part = os.read(here, 4096)
-            except OSError:  # Linux says so at the end
-                break
-            if not part:
-                break
-            shown += part
+        shown = read_terminal(here)
         assert process.stdout is not None
         out = process.stdout.read()
     os.close(here)

@@ -26,7 +26,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from s4edge_command import SCRIPT, call, call_process, snapshot
+from s4edge_command import SCRIPT, call, call_process, read_terminal, snapshot
 
 from s4edge.runtime import open_graph, predict
 
@@ -521,15 +521,7 @@ def on_a_terminal(folder: Path, *arguments: str, **environment: str) -> str:
         os.close(there)
         assert process.stdin is not None
         process.stdin.close()
-        shown = b""
-        while True:
-            try:
-                part = os.read(here, 4096)
-            except OSError:  # Linux says so at the end
-                break
-            if not part:
-                break
-            shown += part
+        shown = read_terminal(here)
         assert process.wait(60) == 0
     os.close(here)
     return shown.decode()
