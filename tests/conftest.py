@@ -12,8 +12,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # A process per core: threads of theirs would only wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A shell's background job ignores Ctrl-C, and what tests start would ignore it, too.
+# A shell's background job ignores Ctrl-C, and under nohup a hang-up; what tests start would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parent.parent
 
