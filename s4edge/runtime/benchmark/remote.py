@@ -148,7 +148,10 @@ class RemoteBench:
             # Before there is a folder there is nothing to clean up.
             self._end(_PATIENCE if self._folder else 0)
             raise
-        self._held.clear()  # a banner, a warning of ssh's
+        # Without banners and warnings of ssh's; what the benchmark already says may be among them.
+        early = [line for line in self._held if _REASON.match(line)]
+        self._held.clear()
+        self._held.extend(early)
         for line in self._noise:
             self._note(f"{self._host} (login): {line}")
         return self
