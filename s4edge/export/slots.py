@@ -9,8 +9,9 @@ The packed state is all x1, then all x2; each of them slot by slot, and within a
 channel, so that both the sum over slots and the spread of an input over them work on long rows.
 
 Channels hold different numbers of slots. Channels of about equally many stand together, filled up
-with slots that stay at zero: a group costs nodes, a filled-up slot its arithmetic. The groups are
-those that take least time together, as measured; in small models that is often one group.
+with slots that stay at zero: a group costs nodes, a filled-up slot its arithmetic and memory. The
+groups are those that take least time together, as measured, as long as they do not make more than
+twice the slots that there are.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ Int = NDArray[np.int64]
 # What a group costs, in slots: its nodes take as long as the arithmetic of so many. And what it
 # costs that there are several, for then channels are put in their order and back.
 _GROUP_COST, _SORTING_COST = 300, 4000
+# Slots at most, of those that there are.
+_MOST_FILLED = 2
 
 # The logarithm of a pole that is 0 for every purpose.
 _AT_ONCE = -700.0
@@ -144,24 +147,34 @@ def _of_channel(modes: Modes, channel: int) -> Complex:
 
 
 def _widths(counts: Int) -> list[tuple[int, int]]:
-    """The groups that cost least: their slots per channel, and those of the group below.
+    """The groups that cost least: their slots per channel, and those of the group below."""
+    most = _MOST_FILLED * int(counts.sum())
+    group_cost = _GROUP_COST
+    cost, slots, groups = _cheapest(counts, group_cost)
+    alone = int(counts.max()) * len(counts)
+    if alone <= most and _GROUP_COST + alone <= cost + _SORTING_COST:
+        return [(int(counts.max()), 0)]
+    while slots > most:
+        # Cheaper groups are more of them; where they cost nothing, nothing is filled up.
+        group_cost //= 3
+        _, slots, groups = _cheapest(counts, group_cost)
+    return groups
 
-    By dynamic programming over the numbers of slots that occur.
-    """
+
+def _cheapest(counts: Int, group_cost: int) -> tuple[int, int, list[tuple[int, int]]]:
+    """Cost and slots of the cheapest groups, and these: dynamic programming over the counts."""
     found, channels = np.unique(counts, return_counts=True)
-    best: list[tuple[float, list[tuple[int, int]]]] = [(0.0, [])]
+    best: list[tuple[int, int, list[tuple[int, int]]]] = [(0, 0, [])]
     for end in range(1, len(found) + 1):
         width = int(found[end - 1])
         options = []
         for start in range(end):
-            cost, before = best[start]
-            cost += _GROUP_COST + width * int(channels[start:end].sum())
+            cost, slots, before = best[start]
+            added = width * int(channels[start:end].sum())
             least = int(found[start - 1]) if start else 0
-            options.append((cost, [*before, (width, least)]))
+            options.append((cost + group_cost + added, slots + added, [*before, (width, least)]))
         best.append(min(options, key=lambda option: option[0]))
-    cost, groups = best[-1]
-    alone = _GROUP_COST + int(found[-1] * channels.sum())
-    return [(int(found[-1]), 0)] if alone <= cost + _SORTING_COST else groups
+    return best[-1]
 
 
 def unpack(g: GraphBuilder, slots: Slots, packed: str) -> str:
