@@ -73,7 +73,9 @@ def table(title: str, tested: str, rows: list[dict[str, Any]], found: dict[str, 
     out = Table(
         title=title,
         box=rich.box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        # The divider of the box is the one space between columns.
+        padding=0,
+        pad_edge=False,
         caption=f"{tested} Accuracy of the model, and of its step graph. Graph: the step graph's "
         "file. kB per stream: what each running stream keeps. µs per sample: fastest (median), "
         f"streamed one by one and in chunks of {CHUNK}; 1 thread, {device}, {found['runtime']}. "
