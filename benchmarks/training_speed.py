@@ -12,7 +12,6 @@ state-spaces/s4 (its layer needs ``pip install einops``).
 
 from __future__ import annotations
 
-import importlib
 import json
 import statistics
 import subprocess
@@ -29,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+from upstream import upstream_module
 
 from s4edge.runtime.machine.memory import peak_rss_bytes
 from s4edge.training.allocator import keep_freed_memory
@@ -49,12 +49,11 @@ class Upstream(nn.Module):
 
     def __init__(self, folder: Path, layer: str, state: int) -> None:
         super().__init__()
-        for path in (folder, folder / "models" / "s4"):
-            sys.path.insert(0, str(path))
-        if layer == "s4d":
-            make = importlib.import_module("s4d").S4D
-        else:
-            make = importlib.import_module("s4").S4Block
+        make = (
+            upstream_module(folder, "s4d").S4D
+            if layer == "s4d"
+            else upstream_module(folder, "s4").S4Block
+        )
         self.encoder = nn.Linear(1, D_MODEL)
         self.layers = nn.ModuleList(
             make(D_MODEL, d_state=state, dropout=0.0, transposed=True) for _ in range(LAYERS)

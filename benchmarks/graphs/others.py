@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.util
 import io
 import sys
-import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from models import D_MODEL, LAYERS, OUTPUTS
+from models import D_MODEL, LAYERS, OUTPUTS, ROOT
 from torch import Tensor, nn
 
 from s4edge.export.builder import GraphBuilder
@@ -24,18 +21,13 @@ from s4edge.export.step_graph import first_tap, pool_step
 from s4edge.model.pooling import state_widths
 from s4edge.model.sequence_model import SequenceModel
 
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from upstream import upstream_module
+
 
 def upstream_step(folder: Path, state: int) -> Callable[[], object]:
     """4 of upstream's S4Block (diagonal) with residual and LayerNorm, one sample in eager torch."""
-    for path in (folder, folder / "models" / "s4"):
-        sys.path.insert(0, str(path))
-    if "pytorch_lightning" not in sys.modules and not importlib.util.find_spec("pytorch_lightning"):
-        # All that upstream's layer wants of it is one decorator around log messages.
-        lightning = types.ModuleType("pytorch_lightning.utilities")
-        lightning.rank_zero_only = lambda function: function  # type: ignore[attr-defined]
-        sys.modules["pytorch_lightning"] = types.ModuleType("pytorch_lightning")
-        sys.modules["pytorch_lightning.utilities"] = lightning
-    make = importlib.import_module("s4").S4Block
+    make = upstream_module(folder, "s4").S4Block
     blocks, norms = [], nn.ModuleList(nn.LayerNorm(D_MODEL) for _ in range(LAYERS))
     for _ in range(LAYERS):
         with contextlib.redirect_stdout(io.StringIO()):
