@@ -1,4 +1,4 @@
-"""GRU and LSTM networks trained on the digits, to compare at the same accuracy."""
+"""GRU and LSTM networks trained on the digits, to compare time and accuracy together."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def _plot(timed: dict[str, Timed], folder: Path) -> None:
 
 
 def peers(upstream: Path | None, rounds: int) -> None:
-    """GRU and LSTM graphs: of the same width and depth, and trained to the same accuracy."""
+    """GRU and LSTM graphs: of the same width and depth, and trained on the digits, too."""
     kinds = ("GRU", "LSTM")
     contenders = {"step, state 8": step_of(plain(8)), "step, state 64": step_of(plain(64))}
     contenders |= {f"{kind}, step": recurrent_of(RecurrentNetwork(kind)) for kind in kinds}

@@ -33,7 +33,7 @@ Int = NDArray[np.int64]
 # What a group costs, in slots: its nodes take as long as the arithmetic of so many. And what it
 # costs that there are several, for then channels are put in their order and back.
 _GROUP_COST, _SORTING_COST = 300, 4000
-# Slots at most, of those that there are.
+# Slots at most, for each that there is.
 _MOST_FILLED = 2
 
 # The logarithm of a pole that is 0 for every purpose.

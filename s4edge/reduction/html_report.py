@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from s4edge import page
 from s4edge.errors import MissingExtraError, S4EdgeError
-from s4edge.files import check_writable, replacing
+from s4edge.files import check_writable, write_text
 from s4edge.model.modes import Modes
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.reduction import report_plots
@@ -128,12 +128,7 @@ def write_report(
         S4EdgeError: as `check_report`, or ``after`` was not made of ``before``.
     """
     check_report(path)
-    text = _page(before, after, points, predicted, title)
-    with replacing(path) as temporary:
-        try:
-            temporary.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise S4EdgeError(f"cannot write {path}: {error.strerror or error}") from error
+    write_text(path, _page(before, after, points, predicted, title))
 
 
 def _page(

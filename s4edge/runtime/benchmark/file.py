@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from s4edge.errors import S4EdgeError
-from s4edge.files import replacing
+from s4edge.files import write_text
 
 FORMAT = 1
 
@@ -20,13 +20,7 @@ def write_bench(path: Path | str, answer: Mapping[str, Any]) -> None:
     Raises:
         S4EdgeError: the file cannot be written.
     """
-    path = Path(path)
-    text = json.dumps(answer, allow_nan=False, indent=1) + "\n"
-    with replacing(path) as temporary:
-        try:
-            temporary.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise S4EdgeError(f"cannot write {path}: {error.strerror}") from error
+    write_text(Path(path), json.dumps(answer, allow_nan=False, indent=1) + "\n")
 
 
 def read_bench(path: Path | str) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -34,39 +35,69 @@ def compare_page(comparison: Mapping[str, Any]) -> str:
     return page.document(f"{title}: s4edge bench", header, sections)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """A model on a board.
+
+    Attributes:
+        name: the model's.
+        heading: its name where it is the first bar of the model, else nothing.
+        label: the board's.
+        index: of the board.
+        row: its result, None where it has none of this model.
+    """
+
+    name: str
+    heading: str
+    label: str
+    index: int
+    row: Mapping[str, Any] | None
+
+    @property
+    def cells(self) -> list[str]:
+        """Those that a table's row begins with."""
+        return [_name(self.name), _name(self.label)]
+
+
+def _found(comparison: Mapping[str, Any], labels: list[str]) -> Iterator[_Found]:
+    """Each model on each board, model by model."""
+    for model in comparison["models"]:
+        name = heading = words.clean(model["model"])
+        for index, (label, row) in enumerate(zip(labels, model["results"])):
+            yield _Found(name, heading, label, index, row)
+            if row is not None:
+                heading = ""
+
+
 def _times(comparison: Mapping[str, Any], labels: list[str]) -> str:
     bars, ratios, rows = [], [], []
     emulated = [words.is_emulated(board) for board in comparison["boards"]]
-    for model in comparison["models"]:
-        name = words.clean(model["model"])
-        heading = name
-        for index, (label, row) in enumerate(zip(labels, model["results"])):
-            shown = [_name(name), _name(label)]
-            if row is None:
-                rows.append([*shown, *[words.NOTHING] * 9])
-                continue
-            told = f"{words.digits(row['us_per_sample'])} µs"
-            no_speed = " (emulated)" if emulated[index] else ""
-            kind = "s-machine" if no_speed else f"s{index % plots.SERIES}"
-            part = (kind, row["us_per_sample"], f"{name}, {label}: {told}{no_speed}")
-            bars.append(plots.Bar(label, [part], told + no_speed, None, heading))
-            heading = ""
-            if row["ratio"]:
-                ratios.append((f"{name}, {label}", row["ratio"]))
-            rows.append(
-                [
-                    *shown,
-                    cells.number(row["us_per_sample"]) + no_speed,
-                    cells.ratio(row["ratio"]),
-                    cells.number(row["latency_us"]["p50"]),
-                    cells.number(row["latency_us"]["p99"]),
-                    cells.number(row["latency_us"]["p999"]),
-                    cells.number(row["real_time_factor"]),
-                    cells.count(row["samples_per_run"]),
-                    cells.count(row["threads"]),
-                    cells.number(row["energy_uj_per_sample"]),
-                ]
-            )
+    for found in _found(comparison, labels):
+        row = found.row
+        if row is None:
+            rows.append([*found.cells, *[words.NOTHING] * 9])
+            continue
+        told = f"{words.digits(row['us_per_sample'])} µs"
+        no_speed = " (emulated)" if emulated[found.index] else ""
+        kind = "s-machine" if no_speed else f"s{found.index % plots.SERIES}"
+        part = (kind, row["us_per_sample"], f"{found.name}, {found.label}: {told}{no_speed}")
+        bars.append(plots.Bar(found.label, [part], told + no_speed, None, found.heading))
+        if row["ratio"]:
+            ratios.append((f"{found.name}, {found.label}", row["ratio"]))
+        rows.append(
+            [
+                *found.cells,
+                cells.number(row["us_per_sample"]) + no_speed,
+                cells.ratio(row["ratio"]),
+                cells.number(row["latency_us"]["p50"]),
+                cells.number(row["latency_us"]["p99"]),
+                cells.number(row["latency_us"]["p999"]),
+                cells.number(row["real_time_factor"]),
+                cells.count(row["samples_per_run"]),
+                cells.count(row["threads"]),
+                cells.number(row["energy_uj_per_sample"]),
+            ]
+        )
     figures = []
     if bars:
         figures.append(
@@ -101,27 +132,22 @@ def _times(comparison: Mapping[str, Any], labels: list[str]) -> str:
 
 def _memory(comparison: Mapping[str, Any], labels: list[str]) -> str:
     bars, rows = [], []
-    for model in comparison["models"]:
-        name = words.clean(model["model"])
-        heading = name
-        for index, (label, row) in enumerate(zip(labels, model["results"])):
-            shown = [_name(name), _name(label)]
-            if row is None:
-                rows.append([*shown, *[words.NOTHING] * 3])
-                continue
-            told = words.bytes_text(row["peak_rss_bytes"])
-            length = row["peak_rss_bytes"] / 1e6
-            part = (f"s{index % plots.SERIES}", length, f"{name}, {label}: {told}")
-            bars.append(plots.Bar(label, [part], told, None, heading))
-            heading = ""
-            rows.append(
-                [
-                    *shown,
-                    cells.scaled(row["peak_rss_bytes"], 1e6),
-                    cells.scaled(row["model_bytes"], 1e3),
-                    cells.scaled(row["state_bytes"], 1e3),
-                ]
-            )
+    for found in _found(comparison, labels):
+        row = found.row
+        if row is None:
+            rows.append([*found.cells, *[words.NOTHING] * 3])
+            continue
+        told, length = words.bytes_text(row["peak_rss_bytes"]), row["peak_rss_bytes"] / 1e6
+        part = (f"s{found.index % plots.SERIES}", length, f"{found.name}, {found.label}: {told}")
+        bars.append(plots.Bar(found.label, [part], told, None, found.heading))
+        rows.append(
+            [
+                *found.cells,
+                cells.scaled(row["peak_rss_bytes"], 1e6),
+                cells.scaled(row["model_bytes"], 1e3),
+                cells.scaled(row["state_bytes"], 1e3),
+            ]
+        )
     figure = page.figure(
         "Peak resident memory",
         "of a process that streams this model alone",
