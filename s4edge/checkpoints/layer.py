@@ -31,6 +31,9 @@ ACTIVATION_NAMES: dict[str | None, Activation] = {
     "sigmoid": "sigmoid",
     "softplus": "softplus",
     "tanh": "tanh",
+    "sqrelu": "sqrelu",
+    "relu2": "sqrelu",
+    "laplace": "laplace",
 }
 
 

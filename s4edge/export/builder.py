@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from s4edge.model.activations import LAPLACE_DEVIATION, LAPLACE_MEAN
+
 # The lowest opsets that have the operators: 17 brought LayerNormalization, 13 made the sizes of
 # Split and the axes of sums inputs. Old runtimes load what is no newer than it has to be.
 _OPSET, _OPSET_WITH_NORM = 13, 17
@@ -84,6 +86,15 @@ class GraphBuilder:
             erf = self.add("Erf", self.add("Div", x, self.constant(np.sqrt(2.0))))
             doubled = self.add("Mul", x, self.add("Add", erf, self.constant(1.0)))
             return self.add("Mul", doubled, self.constant(0.5))
+        if name == "sqrelu":
+            positive = self.add("Relu", x)
+            return self.add("Mul", positive, positive)
+        if name == "laplace":
+            centred = self.add("Sub", x, self.constant(LAPLACE_MEAN))
+            deviation = self.constant(LAPLACE_DEVIATION * np.sqrt(2.0))
+            erf = self.add("Erf", self.add("Div", centred, deviation))
+            above = self.add("Add", erf, self.constant(1.0))
+            return self.add("Mul", above, self.constant(0.5))
         operators = {
             "relu": "Relu", "elu": "Elu", "sigmoid": "Sigmoid", "softplus": "Softplus",
             "tanh": "Tanh",

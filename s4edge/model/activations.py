@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -9,6 +10,16 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from s4edge.model.time_last import glu
+
+# Of Mega (Ma et al. 2022), where it approximates the squared ReLU.
+LAPLACE_MEAN, LAPLACE_DEVIATION = 0.707107, 0.282095
+
+
+def _laplace(x: Tensor) -> Tensor:
+    """The distribution function of a Gaussian."""
+    scaled = (x - LAPLACE_MEAN) / (LAPLACE_DEVIATION * math.sqrt(2.0))
+    return 0.5 * (1 + torch.erf(scaled))
+
 
 ELEMENTWISE: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda x: x,
@@ -19,6 +30,8 @@ ELEMENTWISE: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "softplus": F.softplus,
     "tanh": torch.tanh,
+    "sqrelu": lambda x: F.relu(x).square(),
+    "laplace": _laplace,
 }
 
 

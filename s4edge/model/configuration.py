@@ -13,7 +13,9 @@ from typing import Any, Literal, get_args
 from s4edge.errors import S4EdgeError
 from s4edge.model.from_json import build
 
-Activation = Literal["identity", "gelu", "relu", "elu", "silu", "sigmoid", "softplus", "tanh"]
+Activation = Literal[
+    "identity", "gelu", "relu", "elu", "silu", "sigmoid", "softplus", "tanh", "sqrelu", "laplace"
+]
 FinalActivation = str
 """An `Activation`, "glu" (a sigmoid gate that halves the width), or "glu-" and an `Activation`."""
 Norm = Literal["none", "layer", "standardize", "affine", "instance", "group"]

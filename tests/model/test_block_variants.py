@@ -37,6 +37,7 @@ BLOCKS: dict[str, dict[str, Any]] = {
     "gate": {"gate": GateConfig(6, "silu", "glu"), "multiplied_activation": "gelu"},
     "no mixing": {"mixing": "none", "final_activation": "identity"},
     "glu-gelu": {"final_activation": "glu-gelu"},
+    "sqrelu and laplace": {"activation": "sqrelu", "final_activation": "glu-laplace"},
     "projection": {"mixing_width": 10, "final_activation": "relu", "projection": "linear"},
     "decaying residual": {"residual_weights": (0.6, 0.8)},
     "no residual": {"residual": False},
