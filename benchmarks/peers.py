@@ -41,9 +41,9 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 import s4edge
-from s4edge.model.modes import Modes
-from s4edge.reduction import parallel
-from s4edge.reduction.balanced import balanced_truncation
+from s4edge.compression.states.methods.balanced import balanced_truncation
+from s4edge.systems import parallel
+from s4edge.systems.modes import Modes
 
 ROOT = Path(__file__).resolve().parent.parent
 ORDERS = (4, 8, 16, 32)

@@ -25,10 +25,10 @@ from rich.progress import track
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from s4edge.model.modes import Modes
-from s4edge.reduction.balanced import balanced_truncation
-from s4edge.reduction.hinf import hinf_distance
-from s4edge.reduction.parallel import available_cores
+from s4edge.compression.states.methods.balanced import balanced_truncation
+from s4edge.systems.hinf import hinf_distance
+from s4edge.systems.modes import Modes
+from s4edge.systems.parallel import available_cores
 
 LAYERS, CHANNELS, PAIRS, ORDER = 6, 512, 32, 16
 

@@ -25,11 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 import s4edge
+from s4edge.data.dataset import Data
+from s4edge.data.metrics import score
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.runtime import open_graph, predict
-from s4edge.training.data import Data
 from s4edge.training.evaluate import predict as predict_model
-from s4edge.training.metrics import score
 
 STATES = (32, 16, 8)
 METHODS = ("balanced", "complex-balanced")

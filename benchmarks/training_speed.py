@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from upstream import upstream_module
 
-from s4edge.runtime.machine.memory import peak_rss_bytes
+from s4edge.bench.machine.memory import peak_rss_bytes
 from s4edge.training.allocator import keep_freed_memory
 from s4edge.training.batches import Batch
 from s4edge.training.initial import initial_model

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s4edge.checkpoints.read import read_checkpoint
+from s4edge.compression.states.calibration import Calibration, select
 from s4edge.model.file import load_model, read_description, save_model
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.reduction.calibration import Calibration, select
-from s4edge.reduction.compress import compress_model
+from s4edge.workflows.compress import compress_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from s4edge.export.onnx_file import Exported
-    from s4edge.live import ReplacedLayer
-    from s4edge.training.data import Data
-    from s4edge.training.metrics import Score
+    from s4edge.data.dataset import Data
+    from s4edge.data.metrics import Score
+    from s4edge.export.onnx.onnx_file import Exported
+    from s4edge.workflows.in_place import ReplacedLayer
 
 
 def load(path: str | Path, facts: Mapping[str, Any] | None = None) -> SequenceModel:
@@ -63,9 +63,9 @@ def compress(
 
     Args:
         model: left as it is.
-        state: see `s4edge.reduction.compress.compress_model` for this and what is not told here,
+        state: see `s4edge.workflows.compress.compress_model` for this and what is not told here,
             for errors raised and what the copy's ``provenance.history`` tells.
-        method: a key of `s4edge.reduction.methods.METHODS`.
+        method: a key of `s4edge.compression.states.methods.registry.METHODS`.
         calibration: sequences as the model takes them, (samples, length, d_input) or tokens; no
             labels are used.
         allocate: "uniform" or "sensitivity".
@@ -88,7 +88,7 @@ def calibration_of(model: SequenceModel, data: Data | NDArray[Any] | Tensor) -> 
     """
     import torch
 
-    from s4edge.training.data import Data
+    from s4edge.data.dataset import Data
 
     if isinstance(data, Data):
         lengths = None if data.lengths is None else torch.from_numpy(data.lengths)
@@ -99,8 +99,11 @@ def calibration_of(model: SequenceModel, data: Data | NDArray[Any] | Tensor) -> 
 def compress_(
     module: nn.Module, state: int, facts: Mapping[str, Any] | None = None
 ) -> list[ReplacedLayer]:
-    """Reduce the layers inside a torch module of one's own, in place. See `s4edge.live`."""
-    from s4edge.live import compress_ as replace_layers
+    """Reduce the layers inside a torch module of one's own, in place.
+
+    See `s4edge.workflows.in_place`.
+    """
+    from s4edge.workflows.in_place import compress_ as replace_layers
 
     return replace_layers(module, state, facts)
 
@@ -116,8 +119,8 @@ def export_onnx(
     progress: Callable[[float], None] = lambda fraction: None,
     rate: float | None = None,
 ) -> Exported:
-    """Write a model as an ONNX graph. See `s4edge.export.onnx_file.export_model`."""
-    from s4edge.export.onnx_file import export_model
+    """Write a model as an ONNX graph. See `s4edge.export.onnx.onnx_file.export_model`."""
+    from s4edge.export.onnx.onnx_file import export_model
 
     return export_model(model, path, mode, chunk, precision, data, progress, rate)
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from small_graph import DESCRIPTION, Rotation, WriteGraph, write_model
+
+try:
+    from threadpoolctl import threadpool_limits
+except ModuleNotFoundError:  # on a board
+    threadpool_limits = contextlib.nullcontext
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # A process per core: threads of theirs would only wait for each other.
@@ -49,3 +59,38 @@ def shared() -> Path:
 def digits() -> Path:
     """The shipped example's folder."""
     return ROOT / "examples" / "digits"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_blas_thread() -> Iterator[None]:
+    """As compression has it: threads on matrices this small wait for each other."""
+    with threadpool_limits(1):
+        yield
+
+
+@pytest.fixture
+def rotation() -> Rotation:
+    return Rotation()
+
+
+@pytest.fixture
+def write_graph(tmp_path: Path) -> WriteGraph:
+    """Write a step graph: ``write_graph(name, batch=..., output_name=..., **description)``.
+
+    A description key given as ``...`` is left out; ``text=`` replaces the whole description.
+    """
+
+    def write(
+        name: str = "model.onnx",
+        *,
+        batch: int | str = "batch",
+        output_name: str = "y",
+        text: str | None = "",
+        **changes: Any,
+    ) -> Path:
+        kept = {k: v for k, v in (DESCRIPTION | changes).items() if v is not ...}
+        return write_model(
+            tmp_path / name, json.dumps(kept) if text == "" else text, batch, output_name
+        )
+
+    return write

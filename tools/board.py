@@ -24,9 +24,9 @@ import numpy as np
 from parity import CHECK, EXAMPLES, spoken_model
 
 import s4edge
+from s4edge.data.dataset import load_data
+from s4edge.data.metrics import score
 from s4edge.runtime import Stream, open_graph, predict
-from s4edge.training.data import load_data
-from s4edge.training.metrics import score
 
 ROOT = Path(__file__).resolve().parent.parent
 # Of the toolchain; none may come with the base.

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import s4edge
-from s4edge.export.precision import PRECISIONS
+from s4edge.export.onnx.precision import PRECISIONS
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.runtime import open_graph
 

@@ -9,10 +9,10 @@ import numpy as np
 from rich.table import Table
 from timing import Run, bound, in_turns, session, table
 
-from s4edge.export.builder import GraphBuilder
-from s4edge.export.products import FORMS, causal, per_channel
-from s4edge.export.slots import decay, lay_out, outputs, pack, spread, unpack
-from s4edge.model.modes import Modes
+from s4edge.export.onnx.builder import GraphBuilder
+from s4edge.export.onnx.products import FORMS, causal, per_channel
+from s4edge.export.onnx.slots import decay, lay_out, outputs, pack, spread, unpack
+from s4edge.systems.modes import Modes
 
 
 def _modes(channels: int, pairs: int) -> Modes:

@@ -15,9 +15,9 @@ import torch
 from models import D_MODEL, LAYERS, OUTPUTS, ROOT
 from torch import Tensor, nn
 
-from s4edge.export.builder import GraphBuilder
-from s4edge.export.parts import after_systems, decode, encode, norm, read_inputs
-from s4edge.export.step_graph import first_tap, pool_step
+from s4edge.export.onnx.builder import GraphBuilder
+from s4edge.export.onnx.parts import after_systems, decode, encode, norm, read_inputs
+from s4edge.export.onnx.step_graph import first_tap, pool_step
 from s4edge.model.pooling import state_widths
 from s4edge.model.sequence_model import SequenceModel
 

@@ -33,10 +33,10 @@ from rich.table import Table
 from timing import Timed, bound, in_turns, session, table
 
 import s4edge
-from s4edge.export.chunk_graph import chunk_graph
-from s4edge.export.precision import PRECISIONS
-from s4edge.export.sequence_graph import sequence_graph
-from s4edge.export.step_graph import step_graph
+from s4edge.export.onnx.chunk_graph import chunk_graph
+from s4edge.export.onnx.precision import PRECISIONS
+from s4edge.export.onnx.sequence_graph import sequence_graph
+from s4edge.export.onnx.step_graph import step_graph
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.runtime import Stream, open_graph, predict
 

@@ -11,12 +11,12 @@ from functools import cache
 from tasks import LARGE, Parts, Task
 
 import s4edge
+from s4edge.data.dataset import Data
+from s4edge.data.metrics import score
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.training.data import Data
 from s4edge.training.evaluate import predict
 from s4edge.training.finetune import finetune_model
 from s4edge.training.initial import initial_model
-from s4edge.training.metrics import score
 from s4edge.training.settings import Settings
 
 ARMS = {

@@ -13,8 +13,8 @@ import numpy as np
 import scipy.signal
 from listops import TOKENS, examples
 
+from s4edge.data.dataset import Data
 from s4edge.model.configuration import Encoder
-from s4edge.training.data import Data
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))

@@ -21,7 +21,7 @@ from data import LENGTH, clips, fitted, load
 from numpy.typing import NDArray
 
 import s4edge
-from s4edge.training.data import Data
+from s4edge.data.dataset import Data
 from s4edge.training.finetune import Watch, finetune_model
 from s4edge.training.initial import initial_model
 from s4edge.training.settings import Settings

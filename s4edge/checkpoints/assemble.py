@@ -16,9 +16,9 @@ from s4edge.checkpoints.layer import Layer
 from s4edge.checkpoints.tensors import Linear, Tensors
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import BlockConfig, GateConfig, ModelConfig, Norm, NormPlacement
-from s4edge.model.modes import Modes
 from s4edge.model.sequence_model import Provenance, SequenceModel
 from s4edge.model.systems import DiagonalSystems
+from s4edge.systems.modes import Modes
 
 Float = NDArray[np.float64]
 

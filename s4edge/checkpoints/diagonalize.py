@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from s4edge.checkpoints.kernels import Kernels
 from s4edge.errors import S4EdgeError
-from s4edge.model.modes import log1p
+from s4edge.systems.modes import log1p
 
 Complex = NDArray[np.complex128]
 Int = NDArray[np.int64]

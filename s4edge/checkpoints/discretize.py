@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from s4edge.checkpoints.facts import Facts
 from s4edge.errors import S4EdgeError
-from s4edge.model.modes import expm1
+from s4edge.systems.modes import expm1
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]

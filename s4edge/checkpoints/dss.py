@@ -19,7 +19,7 @@ from s4edge.checkpoints.layer import ACTIVATION_NAMES, Layer, LayerReader
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import Activation, FinalActivation
-from s4edge.model.modes import Modes, expm1
+from s4edge.systems.modes import Modes, expm1
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]

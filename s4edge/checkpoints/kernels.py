@@ -13,7 +13,7 @@ from s4edge.checkpoints.layer import Layer
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import FinalActivation
-from s4edge.model.modes import Modes
+from s4edge.systems.modes import Modes
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.model.configuration import Activation, FinalActivation
-from s4edge.model.modes import Modes
+from s4edge.systems.modes import Modes
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

@@ -8,7 +8,7 @@ from s4edge.checkpoints.discretize import zero_order_hold
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layer import Layer, LayerReader
 from s4edge.checkpoints.tensors import Tensors
-from s4edge.model.modes import Modes
+from s4edge.systems.modes import Modes
 
 
 def _claims(tensors: Tensors) -> bool:

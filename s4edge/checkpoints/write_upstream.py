@@ -2,8 +2,8 @@
 
 The original checkpoint's tensors are kept but for those of the layers' systems, which get the
 sizes of a smaller ``d_state``. Where every system has its own poles, each is reduced by itself
-(`s4edge.reduction.slots`); where systems share them, all that share them are reduced together
-(`s4edge.reduction.shared`).
+(`s4edge.compression.states.slots`); where systems share them, all that share them are reduced
+together (`s4edge.compression.states.shared`).
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from s4edge.checkpoints.layers import find_reader
 from s4edge.checkpoints.read import read_checkpoint
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.checkpoints.upstream_layouts import LAYOUTS, Layout
+from s4edge.compression.states.base import Method
+from s4edge.compression.states.methods.registry import find_method
+from s4edge.compression.states.shared import SharedModes, h2_distance, reduce_shared
+from s4edge.compression.states.slots import reduce_to_slots
 from s4edge.errors import S4EdgeError
 from s4edge.files import replacing
 from s4edge.model.configuration import backward_name
 from s4edge.model.file import read_description
-from s4edge.model.modes import Modes
 from s4edge.model.sequence_model import Provenance, SequenceModel
-from s4edge.reduction.base import Method
-from s4edge.reduction.compress import check_state_size
-from s4edge.reduction.hinf import hinf_distance
-from s4edge.reduction.methods import find_method
-from s4edge.reduction.shared import SharedModes, h2_distance, reduce_shared
-from s4edge.reduction.slots import reduce_to_slots
+from s4edge.systems.hinf import hinf_distance
+from s4edge.systems.modes import Modes
+from s4edge.workflows.compress import check_state_size
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
@@ -328,7 +328,7 @@ def _reduce_layer(
 
 
 def _entry(name: str, before: Modes, after: Modes, bound: Float, method: str) -> dict[str, Any]:
-    """As `s4edge.reduction.compress` tells of a layer."""
+    """As `s4edge.workflows.compress` tells of a layer."""
     return {
         "name": name,
         "method": method,

@@ -140,7 +140,7 @@ def bench(
     _check_usage(compare, host, remote_command, ssh_options, markdown, as_json)
     outputs = BenchOutputs(saved, html, markdown, as_json, verbose)
     if compare:
-        from s4edge.runtime.benchmark.compare import compare_files
+        from s4edge.bench.compare import compare_files
 
         outputs.check(models)
         outputs.write_comparison(compare_files(models))
@@ -204,7 +204,7 @@ def _bench_there(
 ) -> tuple[dict[str, Any], str | None]:
     """Measure on another machine; give the answer, and why it is not all."""
     from s4edge import runtime
-    from s4edge.runtime.benchmark.remote import RemoteBench
+    from s4edge.bench.remote import RemoteBench
 
     for model in models:
         runtime.read_info(model)  # a bad one is found here sooner than there

@@ -54,10 +54,10 @@ class BenchOutputs:
         Raises:
             S4EdgeError: the failure, or of a file that cannot be written.
         """
-        from s4edge.runtime.benchmark.from_json import result_of
-        from s4edge.runtime.reports.markdown import bench_markdown
-        from s4edge.runtime.reports.page import bench_page
-        from s4edge.runtime.reports.table import bench_report
+        from s4edge.bench.from_json import result_of
+        from s4edge.reports.bench.markdown import bench_markdown
+        from s4edge.reports.bench.page import bench_page
+        from s4edge.reports.bench.table import bench_report
 
         self._write(
             answer,
@@ -73,9 +73,9 @@ class BenchOutputs:
         Raises:
             S4EdgeError: of a file that cannot be written.
         """
-        from s4edge.runtime.reports.compare_page import compare_page
-        from s4edge.runtime.reports.compare_table import compare_report
-        from s4edge.runtime.reports.markdown import compare_markdown
+        from s4edge.reports.bench.compare_page import compare_page
+        from s4edge.reports.bench.compare_table import compare_report
+        from s4edge.reports.bench.markdown import compare_markdown
 
         self._write(
             comparison,

@@ -14,8 +14,8 @@ from s4edge.cli.reduction import read_calibration, reduction_options
 from s4edge.errors import S4EdgeError
 
 if TYPE_CHECKING:
+    from s4edge.data.dataset import Data
     from s4edge.model.sequence_model import SequenceModel
-    from s4edge.training.data import Data
 
 
 @click.command()
@@ -80,12 +80,12 @@ def compress(
 ) -> None:
     """Reduce the state size of MODEL, layer by layer, and write the smaller model."""
     from s4edge.api import save
+    from s4edge.compression.states.reducer import Reducer
+    from s4edge.data.dataset import load_data
     from s4edge.files import check_writable
-    from s4edge.reduction.compress import check_arguments, make_settings, reduce_prepared
-    from s4edge.reduction.progress import part_of
-    from s4edge.reduction.reducer import Reducer
-    from s4edge.reduction.report import compression_answer, compression_table
-    from s4edge.training.data import load_data
+    from s4edge.progress import part_of
+    from s4edge.reports.compression_table import compression_answer, compression_table
+    from s4edge.workflows.compress import check_arguments, make_settings, reduce_prepared
 
     if (state is None) == (tolerance is None):
         raise click.UsageError("give either --state N or --tolerance E")
@@ -97,7 +97,7 @@ def compress(
     path = path or Path(f"{model.stem}-{size}{'.pt' if layout == 'upstream' else '.safetensors'}")
     check_writable(path, model, calibrate, finetune)
     if report is not None:
-        from s4edge.reduction.html_report import check_report
+        from s4edge.reports.compression_page import check_report
 
         check_report(report)
         check_writable(report, model, calibrate, finetune, path)
@@ -130,9 +130,9 @@ def compress(
     if layout == "upstream":
         answer["sidecar"] = str(path.with_suffix(".json"))
     if report is not None:
-        from s4edge.reduction.html_report import write_report
-        from s4edge.reduction.sweep import predicted_curve
-        from s4edge.reduction.trade_off import trade_off
+        from s4edge.compression.trade_off import trade_off
+        from s4edge.reports.compression_page import write_report
+        from s4edge.workflows.sweep import predicted_curve
 
         points = [trade_off(reduced)]
         write_report(report, original, reduced, points, predicted_curve(reducer), model.name)
@@ -148,7 +148,7 @@ def compress(
         )
     output.console.print(table)
     if finetune is not None:
-        from s4edge.training.report import finetune_told
+        from s4edge.reports.training_table import finetune_told
 
         told = finetune_told(answer["finetune"])
         output.console.print(told, markup=False, highlight=False, soft_wrap=True)

@@ -28,8 +28,8 @@ def evaluate(
     MODEL is an upstream checkpoint, a compressed model or an exported graph. A graph is streamed
     sample by sample and needs no torch.
     """
-    from s4edge.training.data import load_data
-    from s4edge.training.metrics import require_targets, score
+    from s4edge.data.dataset import load_data
+    from s4edge.data.metrics import require_targets, score
 
     samples = load_data(data)
     require_targets(samples)

@@ -11,7 +11,7 @@ from s4edge.cli import output
 from s4edge.cli.models import newest_model, read_model, set_option
 
 if TYPE_CHECKING:
-    from s4edge.export.onnx_file import Exported
+    from s4edge.export.onnx.onnx_file import Exported
 
 
 @click.command()
@@ -71,9 +71,9 @@ def export(
     if chunk is not None and mode not in (None, "chunk"):
         raise click.UsageError(f"--chunk goes with --mode chunk, not with --mode {mode}")
     from s4edge.api import export_onnx
-    from s4edge.export.chunk_graph import choose_chunk
+    from s4edge.data.dataset import load_data
+    from s4edge.export.onnx.chunk_graph import choose_chunk
     from s4edge.files import check_writable
-    from s4edge.training.data import load_data
 
     mode = mode or ("step" if chunk is None else "chunk")
     model = model or newest_model()

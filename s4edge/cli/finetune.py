@@ -56,12 +56,12 @@ def finetune(
     torchrun --nproc-per-node 2 --no-python s4edge finetune ...
     """
     from s4edge.api import save
+    from s4edge.data.dataset import load_data
     from s4edge.files import check_writable
+    from s4edge.reports.training_table import finetune_answer, finetune_lines, finetune_table
     from s4edge.training.allocator import keep_freed_memory
-    from s4edge.training.data import load_data
     from s4edge.training.finetune import Watch, finetune_model
     from s4edge.training.processes import open_processes
-    from s4edge.training.report import finetune_answer, finetune_lines, finetune_table
     from s4edge.training.settings import settings_of
 
     path = path or Path(f"{model.stem}-ft.safetensors")

@@ -49,12 +49,12 @@ def inspect(
     """
     from s4edge.api import load
     from s4edge.checkpoints.facts import parse_assignments
+    from s4edge.compression.states.spectrum import add_spectra, growing_notes, model_spectra
     from s4edge.model.summary import fact_lines, summarize, summary_table
-    from s4edge.reduction.spectrum import add_spectra, growing_notes, model_spectra
-    from s4edge.reduction.spectrum_report import hankel_table, state_size_table
+    from s4edge.reports.spectrum_table import hankel_table, state_size_table
 
     if plot is not None:
-        from s4edge.reduction.spectrum_plot import check_plot
+        from s4edge.reports.spectrum_plot import check_plot
 
         check_plot(plot)
     # What was assumed is part of what is shown here; a program's person is told beside it.
@@ -66,7 +66,7 @@ def inspect(
         spectra = model_spectra(loaded, progress)
     add_spectra(summary, spectra)
     if plot is not None:
-        from s4edge.reduction.spectrum_plot import plot_spectra
+        from s4edge.reports.spectrum_plot import plot_spectra
 
         plot_spectra(spectra, plot, title=model.name)
         summary["plot"] = str(plot)

@@ -45,7 +45,7 @@ def progress(description: str) -> Iterator[Callable[[float], None]]:
     """A progress bar on a terminal's stderr, nothing in a pipe.
 
     Where the environment's S4EDGE_PROGRESS is ``lines``, a pipe gets the fractions as lines: for
-    `s4edge.runtime.benchmark.remote`, which shows them on the terminal at its end.
+    `s4edge.bench.remote`, which shows them on the terminal at its end.
 
     Yields:
         A function to call with the fraction done, 0 to 1.

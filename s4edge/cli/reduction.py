@@ -9,10 +9,11 @@ import click
 from s4edge.cli.output import Command, note
 
 if TYPE_CHECKING:
+    from s4edge.compression.states.calibration import Calibration
     from s4edge.model.sequence_model import SequenceModel
-    from s4edge.reduction.calibration import Calibration
 
-# As in s4edge.reduction.methods, which --help must not import; a test compares them.
+# As in s4edge.compression.states.methods.registry, which --help must not import; a test compares
+# them.
 METHOD_NAMES = (
     "balanced", "singular-perturbation", "modal", "h2", "hankel", "finite-horizon",
     "shared-modes", "complex-balanced",
@@ -66,7 +67,7 @@ def read_calibration(model: SequenceModel, source: str | None) -> Calibration | 
     if source is None:
         return None
     from s4edge.api import calibration_of
-    from s4edge.training.data import load_data
+    from s4edge.data.dataset import load_data
 
     calibration = calibration_of(model, load_data(source))
     if len(calibration) < calibration.given:

@@ -229,8 +229,8 @@ def _written(
     stream: StreamRun, path: Path | None, last: bool, names: list[str] | None, as_json: bool
 ) -> Iterator[int]:
     """Hand each answer to where it belongs, file, terminal or pipe; give their number so far."""
+    from s4edge.reports.live_line import LiveLine
     from s4edge.runtime.answer_file import answer_file
-    from s4edge.runtime.live_line import LiveLine
 
     with contextlib.ExitStack() as stack:
         takers: list[Callable[[Answer], None]] = []

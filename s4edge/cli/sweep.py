@@ -55,17 +55,17 @@ def sweep(
     What does not depend on the size (calibration, sensitivities, the channels' errors at every
     order) is done once. Nothing is written but what is asked for.
     """
+    from s4edge.compression.states.reducer import Reducer
+    from s4edge.compression.trade_off import trade_off
+    from s4edge.data.dataset import load_data
     from s4edge.files import check_writable
-    from s4edge.reduction.compress import make_settings
-    from s4edge.reduction.html_report import check_report, write_report
-    from s4edge.reduction.reducer import Reducer
-    from s4edge.reduction.spectrum_plot import check_plot
-    from s4edge.reduction.sweep import predicted_curve, sizes_of, write_csv
-    from s4edge.reduction.sweep import sweep as run
-    from s4edge.reduction.sweep_report import plot_sweep, sweep_answer, sweep_table
-    from s4edge.reduction.trade_off import trade_off
-    from s4edge.training.data import load_data
+    from s4edge.reports.compression_page import check_report, write_report
+    from s4edge.reports.spectrum_plot import check_plot
+    from s4edge.reports.sweep import plot_sweep, sweep_answer, sweep_table
     from s4edge.training.evaluate import evaluate_model
+    from s4edge.workflows.compress import make_settings
+    from s4edge.workflows.sweep import predicted_curve, sizes_of, write_csv
+    from s4edge.workflows.sweep import sweep as run
 
     for index, path in enumerate((table_path, plot, report)):
         if path is not None:

@@ -11,8 +11,8 @@ import click
 from s4edge.cli.output import Command
 
 if TYPE_CHECKING:
+    from s4edge.data.dataset import Data
     from s4edge.model.sequence_model import SequenceModel
-    from s4edge.training.data import Data
 
 # Sequences on which a reduction on the way is calibrated.
 _CALIBRATION = 1000
@@ -112,8 +112,8 @@ def schedule_of(data: Data) -> Callable[[SequenceModel, int], SequenceModel]:
 
     def reduce(model: SequenceModel, state: int) -> SequenceModel:
         from s4edge.api import calibration_of
-        from s4edge.reduction.calibration import evenly
-        from s4edge.reduction.compress import compress_model
+        from s4edge.compression.states.calibration import evenly
+        from s4edge.workflows.compress import compress_model
 
         chosen = data.part(evenly(len(data), _CALIBRATION))
         return compress_model(

@@ -1,1 +1,1 @@
-"""From a model to graphs: ONNX, standard operators only."""
+"""From a model to files that other runtimes compute."""

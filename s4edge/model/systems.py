@@ -18,7 +18,7 @@ from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import SystemsConfig
 from s4edge.model.convolution import causal_convolution, kernel_spectrum
 from s4edge.model.kernels import Groups
-from s4edge.model.modes import Modes
+from s4edge.systems.modes import Modes
 
 # exp(-exp(5)) is below the smallest double that matters: a pole at zero for every purpose.
 _LARGEST_LOG_DECAY = 5.0

@@ -14,23 +14,23 @@ from s4edge.runtime.predict import predict
 from s4edge.runtime.stream import Stream
 
 if TYPE_CHECKING:
+    from s4edge.bench.file import read_bench, write_bench
+    from s4edge.bench.local import BenchFailedError, bench
+    from s4edge.bench.machine.device import describe_device
+    from s4edge.bench.machine.memory import peak_rss_bytes
+    from s4edge.bench.results import BenchResult, GraphResult
     from s4edge.runtime.answers import Answer, StreamRun, run_stream
-    from s4edge.runtime.benchmark.bench import BenchFailedError, bench
-    from s4edge.runtime.benchmark.file import read_bench, write_bench
-    from s4edge.runtime.benchmark.results import BenchResult, GraphResult
-    from s4edge.runtime.machine.device import describe_device
-    from s4edge.runtime.machine.memory import peak_rss_bytes
     from s4edge.runtime.sources import Source, open_source
 
 # Of names that are imported later, by module; none of these is called as a name in it.
 _LATER = {
-    "answers": ("Answer", "StreamRun", "run_stream"),
-    "benchmark.file": ("read_bench", "write_bench"),
-    "benchmark.bench": ("BenchFailedError", "bench"),
-    "machine.device": ("describe_device",),
-    "machine.memory": ("peak_rss_bytes",),
-    "benchmark.results": ("BenchResult", "GraphResult"),
-    "sources": ("Source", "open_source"),
+    "s4edge.runtime.answers": ("Answer", "StreamRun", "run_stream"),
+    "s4edge.bench.file": ("read_bench", "write_bench"),
+    "s4edge.bench.local": ("BenchFailedError", "bench"),
+    "s4edge.bench.machine.device": ("describe_device",),
+    "s4edge.bench.machine.memory": ("peak_rss_bytes",),
+    "s4edge.bench.results": ("BenchResult", "GraphResult"),
+    "s4edge.runtime.sources": ("Source", "open_source"),
 }
 
 __all__ = [
@@ -60,7 +60,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     for module, names in _LATER.items():
         if name in names:
-            return getattr(importlib.import_module(f"s4edge.runtime.{module}"), name)
+            return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module 's4edge.runtime' has no attribute {name!r}")
 
 

@@ -1,1 +1,1 @@
-"""Data, evaluation and training."""
+"""Evaluation, fine-tuning and distillation."""

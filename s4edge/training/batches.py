@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
-from s4edge.training.data import Data
 from s4edge.training.processes import Processes
 
 Int = NDArray[np.int64]

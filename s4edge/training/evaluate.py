@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from s4edge.data.dataset import Data
+from s4edge.data.metrics import Score, score
 from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.training.data import Data
-from s4edge.training.metrics import Score, score
 
 # Floats of one activation that a batch may take: bounds the memory.
 _BATCH_FLOATS = 4_000_000

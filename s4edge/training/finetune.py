@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
 from s4edge.files import replacing
 from s4edge.model.configuration import ModelConfig
 from s4edge.model.dropout import Dropout
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.training.batches import Batch, Sequences, dropout_generator, split
-from s4edge.training.data import Data
 from s4edge.training.evaluate import predict
 from s4edge.training.nuclear_norm import NuclearNorm
 from s4edge.training.objective import Objective, find_task

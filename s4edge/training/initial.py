@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import BlockConfig, Encoder, ModelConfig, Pooling, SystemsConfig
-from s4edge.model.modes import Modes, expm1
 from s4edge.model.sequence_model import Provenance, SequenceModel
 from s4edge.model.systems import DiagonalSystems
+from s4edge.systems.modes import Modes, expm1
 
 Start = Literal["lin", "legs"]
 

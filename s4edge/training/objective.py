@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import ModelConfig
 from s4edge.training.batches import Batch
-from s4edge.training.data import Data
 from s4edge.training.settings import Settings, Task
 
 

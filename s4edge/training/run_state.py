@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
 from s4edge.files import replacing
 from s4edge.model.configuration import ModelConfig
 from s4edge.model.sequence_model import Provenance, SequenceModel
-from s4edge.training.data import Data
 
 _FORMAT = 1
 

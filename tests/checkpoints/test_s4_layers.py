@@ -17,7 +17,7 @@ from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layer import Layer, LayerReader
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
-from s4edge.model.modes import Modes
+from s4edge.systems.modes import Modes
 
 READERS: tuple[LayerReader, ...] = (s4d.READER, s4block.READER, s4_v3.READER, s4_v2.READER)
 # As the fixture `shared` has it; needed before fixtures are, for the names.

@@ -15,11 +15,11 @@ from upstream_by_hand import DSS, S4D, S4Block, Upstream, build, run
 import s4edge
 from s4edge.checkpoints.write_upstream import SHARED_METHOD, compress_upstream
 from s4edge.cli.main import cli
-from s4edge.model.modes import Modes
-from s4edge.reduction.balanced import balanced_truncation
-from s4edge.reduction.hinf import hinf_distance
-from s4edge.reduction.shared import SharedModes, h2_distance, reduce_shared, refit
-from s4edge.reduction.slots import reduce_to_slots
+from s4edge.compression.states.methods.balanced import balanced_truncation
+from s4edge.compression.states.shared import SharedModes, h2_distance, reduce_shared, refit
+from s4edge.compression.states.slots import reduce_to_slots
+from s4edge.systems.hinf import hinf_distance
+from s4edge.systems.modes import Modes
 
 CASES: dict[str, tuple[type[Upstream], dict[str, Any]]] = {
     "s4d": (S4D, {}),

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from s4edge_command import Outcome, call, call_process, snapshot
 
+from s4edge.bench import measuring
+from s4edge.bench.file import parse_bench
 from s4edge.cli import output
 from s4edge.runtime import read_bench
-from s4edge.runtime.benchmark import measuring
-from s4edge.runtime.benchmark.file import parse_bench
 
 
 @pytest.fixture(autouse=True)

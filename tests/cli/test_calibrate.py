@@ -203,7 +203,7 @@ def test_nothing_changes_where_nothing_is_lost(small: Path) -> None:
 
 def test_methods_are_those_of_the_command_line() -> None:
     from s4edge.cli.reduction import METHOD_NAMES
-    from s4edge.reduction.methods import METHODS
+    from s4edge.compression.states.methods.registry import METHODS
 
     assert len(set(METHOD_NAMES)) == len(METHOD_NAMES)
     assert set(METHOD_NAMES) == set(METHODS)

@@ -19,10 +19,10 @@ from models_by_hand import random_model
 from s4edge_command import call, call_process, snapshot
 
 import s4edge
-from s4edge.model.modes import Modes
+from s4edge.compression.states.spectrum import Spectrum, model_spectra
 from s4edge.model.systems import DiagonalSystems
-from s4edge.reduction.spectrum import Spectrum, model_spectra
-from s4edge.reduction.spectrum_report import bars
+from s4edge.reports.spectrum_table import bars
+from s4edge.systems.modes import Modes
 
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "COLUMNS": "80"}
 BARS = "▁▂▃▄▅▆▇█"

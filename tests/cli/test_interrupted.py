@@ -29,7 +29,7 @@ def half(tensors, path, **kwargs):
         wait()
 
 if sys.argv.pop(1) == "reducing":
-    import s4edge.reduction.methods as methods
+    import s4edge.compression.states.methods.registry as methods
     methods.METHODS["balanced"] = methods.NamedMethod(wait, "waits")
 else:
     import s4edge.model.file as file

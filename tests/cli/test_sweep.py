@@ -14,7 +14,7 @@ import tiny_checkpoints as tiny
 from s4edge_command import call, snapshot
 
 from s4edge.errors import S4EdgeError
-from s4edge.reduction.sweep import parse_sizes
+from s4edge.workflows.sweep import parse_sizes
 
 COUNT = 10
 POINT = {"real_states", "state", "parameters", "output_error", "predicted", "metric", "value"}

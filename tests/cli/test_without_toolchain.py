@@ -99,5 +99,5 @@ def test_import_is_light(tmp_path: Path) -> None:
         f"print([name for name in {(*HEAVY, 'numpy', 'onnxruntime')!r} if name in sys.modules])"
     )
     assert python(tmp_path, code).stdout == "[]\n"
-    code = code.replace("s4edge.cli.main", "s4edge.runtime, s4edge.training.metrics")
+    code = code.replace("s4edge.cli.main", "s4edge.runtime, s4edge.data.metrics")
     assert python(tmp_path, code).stdout == "['numpy', 'onnxruntime']\n"

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from s4edge.model.configuration import BlockConfig, ModelConfig
-from s4edge.model.modes import Modes
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
+from s4edge.systems.modes import Modes
 
 
 def random_modes(

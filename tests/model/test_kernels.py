@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from s4edge.model.kernels import Groups, mode_sum
-from s4edge.model.modes import Modes
+from s4edge.systems.modes import Modes
 
 
 def some_modes(channels: int, modes: int, seed: int = 0) -> tuple[Tensor, Tensor]:

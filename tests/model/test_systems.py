@@ -6,8 +6,8 @@ import torch
 from models_by_hand import random_modes
 
 from s4edge import S4EdgeError
-from s4edge.model.modes import Modes
 from s4edge.model.systems import DiagonalSystems
+from s4edge.systems.modes import Modes
 
 
 def systems_of(modes: Modes, length: int | None = None) -> DiagonalSystems:

@@ -27,9 +27,9 @@ def test_a_stream_imports_no_more_than_it_needs() -> None:
 
 
 def test_a_worker_imports_no_more_than_it_needs() -> None:
-    found = modules_of("import s4edge.runtime.benchmark.worker")
+    found = modules_of("import s4edge.bench.worker")
     assert not found & {
-        "s4edge.runtime.benchmark.bench",
+        "s4edge.bench.local",
         "numpy.random",
         "rich",
         "click",

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
 from s4edge.training.batches import Sequences, split
-from s4edge.training.data import Data
 from s4edge.training.processes import Processes
 
 

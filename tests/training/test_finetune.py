@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from s4edge.api import evaluate
+from s4edge.compression.states.methods.balanced import hankel_singular_values
+from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.reduction.balanced import hankel_singular_values
-from s4edge.reduction.compress import compress_model
-from s4edge.training.data import Data
 from s4edge.training.finetune import Watch, finetune_model
 from s4edge.training.initial import initial_model
 from s4edge.training.settings import Settings
+from s4edge.workflows.compress import compress_model
 
 SETTINGS = Settings(epochs=9, batch=16, rate=1e-2, pole_rate=1e-2, validation=0.2)
 

@@ -10,9 +10,9 @@ import torch
 from models_by_hand import random_model
 from torch.nn import functional as F  # noqa: N812
 
+from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
 from s4edge.training.batches import Sequences
-from s4edge.training.data import Data
 from s4edge.training.objective import Objective, find_task
 from s4edge.training.processes import Processes
 from s4edge.training.settings import Settings

@@ -32,9 +32,10 @@ from parity import LIMITS, MODES, digit_models, spoken_model, too_far, worst, wr
 DEFAULT_FOLDER = HERE.parents[1] / ".arm64"
 # What the base's own tests need beside it; as wheels, for the tests only.
 FOR_TESTS = ("pytest", "pluggy", "iniconfig", "onnx", "ml_dtypes", "typing_extensions")
-# Of tests/runtime, what needs the toolchain, looks at the source only, or bids a bench hurry.
-LEFT_OUT = ("answers", "bench", "bench_compare", "bench_faults", "bench_page", "imports",
-            "old_python", "remote", "remote_command")  # fmt: skip
+TESTED = ("bench", "reports", "runtime")
+# Of their tests, what needs the toolchain, looks at the source only, or bids a bench hurry.
+LEFT_OUT = ("answers", "bench", "bench_compare", "bench_faults", "bench_page", "compression_page",
+            "imports", "old_python", "remote", "remote_command")  # fmt: skip
 SLOW = "stays_flat"
 DURATION = 0.5
 
@@ -109,17 +110,22 @@ def unit_tests(told: Told, root: Root) -> None:
     board = root.board(root.target.processors[0])
     variables = {"PYTHONPATH": str(folder), "PYTHONPYCACHEPREFIX": str(root.folder / "compiled")}
     board = Board(board.python, {**board.environment, **variables}, emulated=True)
-    tests = HERE.parents[1] / "tests" / "runtime"
-    files = [file for file in tests.glob("test_*.py") if file.stem[5:] not in LEFT_OUT]
+    tests = HERE.parents[1] / "tests"
+    files = [
+        file
+        for room in TESTED
+        for file in (tests / room).glob("test_*.py")
+        if file.stem[5:] not in LEFT_OUT
+    ]
     call = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", f"not {SLOW}", *sorted(files))
     try:
-        done = board.call(*call, folder=tests.parents[1])
+        done = board.call(*call, folder=tests.parent)
         said, ok = done.stdout, True
     except subprocess.CalledProcessError as error:
         said, ok = f"{error.stdout}\n{error.stderr}", False
     told.failed |= not ok
     told.console.print(said.strip() if not ok else "", markup=False, end="" if ok else "\n")
-    told.step(f"{len(files)} files of tests/runtime: {said.strip().splitlines()[-1]}")
+    told.step(f"{len(files)} test files: {said.strip().splitlines()[-1]}")
 
 
 @click.command()

@@ -1,0 +1,1 @@
+"""Measuring: processes, rounds, warnings, results; on this machine and on another."""

@@ -1,0 +1,1 @@
+"""Reduction of the systems of a model to fewer states."""

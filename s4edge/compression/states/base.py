@@ -1,0 +1,70 @@
+"""What every method of reduction takes and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4edge.systems.modes import Modes
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Use:
+    """What is known of how systems are used; a method takes of it what it can.
+
+    Attributes:
+        autocorrelation: (channels, lags) of each channel's input, uncentred,
+            ``rho(tau) = E u_t u_{t + tau}`` from lag 0 on; None for white noise.
+        horizon: samples after which nobody looks, or None.
+    """
+
+    autocorrelation: Float | None = None
+    horizon: int | None = None
+
+    def of_channels(self, channels: Int) -> Use:
+        """The same for some of the channels."""
+        rho = self.autocorrelation
+        return Use(None if rho is None else rho[channels], self.horizon)
+
+
+UNKNOWN = Use()
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """Reduced systems and what theory says of them.
+
+    Attributes:
+        modes: the reduced systems; a channel may get fewer states than it was allowed where its
+            Hankel singular values vanish.
+        hankel: per channel, its Hankel singular values, descending; empty where the method forms
+            none.
+        error_bound: (channels,) upper bound on the H-infinity norm of the error, nan where the
+            method has none.
+        feedthrough: (channels,) what is added to ``D``, or None.
+    """
+
+    modes: Modes
+    hankel: list[Float]
+    error_bound: Float
+    feedthrough: Float | None = None
+
+
+class Method(Protocol):
+    """A method of reduction."""
+
+    def __call__(self, modes: Modes, orders: Int, use: Use = UNKNOWN) -> Reduced:
+        """Reduce every channel to its order.
+
+        Args:
+            modes: stable systems.
+            orders: (channels,) real states that each channel may keep, at most what it has.
+            use: what is known of their inputs.
+        """
+        ...

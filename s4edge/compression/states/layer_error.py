@@ -1,0 +1,140 @@
+"""What a layer's channels lose, seen from the model's output.
+
+Two measures are mixed. The first is exact to first order: what the change of a channel's output
+does to random projections of the model's output. It trusts the model to be linear around what it
+computes, and errors at different times to cancel as they do there. The second trusts neither: the
+energy of the channel's own error, weighed by the mean square of the projections' gradients, which
+is what the first would be if gradients were white in time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from s4edge.compression.states.base import Float, Int
+from s4edge.compression.states.kernel_error import (
+    KernelError,
+    Projected,
+    convolve,
+    output_error,
+    with_later,
+)
+from s4edge.model.systems import DiagonalSystems
+
+# Of the kernels that are compared: bounds the memory, one matrix of lags x lags per channel.
+MOST_LAGS = 3072
+# Of the energy of the channel's own error.
+LOCAL_SHARE = 0.5
+# Data tell nothing of what a kernel does behind their end, and a stream may be longer: there it
+# should be the original's as if white noise of that share of the input's power went on.
+_NOISE = 1e-3
+# Lags behind the end at which kernels are compared, and up to how many lengths.
+_LATER, _FURTHEST = 48, 16
+
+
+@dataclass(frozen=True)
+class LayerSignals:
+    """Signals around the systems of one layer in one direction, sequences ending together.
+
+    Attributes:
+        original: (features, sequences, length) what they read in the original model.
+        reached: the same of the model as it is reduced so far.
+        gradient: (channels, rows, length) of projections of the output, see `Gradients`.
+        rows: (rows,) the sequences that those are of.
+        counted: samples of all sequences that count.
+        energy: mean square of the model's output, per sequence: errors are relative to it.
+    """
+
+    original: Tensor
+    reached: Tensor
+    gradient: Tensor
+    rows: Int
+    counted: int
+    energy: float
+
+
+@dataclass(frozen=True)
+class ChannelError:
+    """The errors of one channel's kernel, per sequence and relative to the output's energy.
+
+    Attributes:
+        mixed: what is made small.
+        projected: of the model's output alone, to first order.
+    """
+
+    mixed: KernelError
+    projected: Projected
+
+
+class LayerError:
+    """`ChannelError` for the channels of one layer.
+
+    Args:
+        systems: as they are before reduction.
+        signals: around them.
+    """
+
+    def __init__(self, systems: DiagonalSystems, signals: LayerSignals) -> None:
+        self.signals, self.inputs = signals, systems.config.inputs
+        length = signals.original.shape[2]
+        self.lags = min(length, systems.config.kernel_length or length, MOST_LAGS)
+        with torch.no_grad():
+            self.feedthrough: Float = systems.D.double().numpy()
+            self.kernel: Float = systems.kernel(self.lags).numpy()
+        modes = systems.modes()
+        growing = modes.select(~modes.is_stable)
+        self.growing = growing.kernel(self.lags) if len(growing.channel) else None
+        self.later = np.zeros(0, np.int64)
+        if systems.config.kernel_length is None and self.growing is None:
+            ends = np.geomspace(self.lags, _FURTHEST * self.lags, _LATER + 1)[1:]
+            self.later = np.unique(ends.astype(np.int64))
+        self.aim = modes.at(self.later)
+
+    def stable_kernel(self, h: int) -> Float:
+        """(lags,) of the stable modes of channel ``h`` and its feed-through."""
+        kernel = self.kernel[h] - (0 if self.growing is None else self.growing[h])
+        kernel[0] += self.feedthrough[h]
+        return kernel
+
+    def channel(self, h: int) -> ChannelError:
+        """Of channel ``h``."""
+        signals = self.signals
+        u, reached = self._inputs(h)
+        aim = convolve(self.kernel[h], u) + self.feedthrough[h] * u
+        if self.growing is not None:
+            # Growing modes stay as they are: what is left is for the others.
+            aim = aim - convolve(self.growing[h], reached)
+        gradient = signals.gradient[h].double()
+        # Per sequence, and of as many samples as count on average.
+        sensitivity = float(gradient.square().sum()) / len(gradient) / signals.energy
+        sensitivity *= len(u) / signals.counted
+        own = output_error(reached, aim, self.lags).scaled(sensitivity / len(u))
+        noise = _NOISE * sensitivity * float(reached.square().sum()) / len(u)
+        own = with_later(own.scaled(LOCAL_SHARE), self.later, self.aim[h], noise)
+        projected = self._projected(h, reached, aim)
+        mixed = own.plus(projected.error().scaled(1 - LOCAL_SHARE))
+        return ChannelError(mixed, projected)
+
+    def projected(self, h: int) -> Projected:
+        """Of channel ``h``, without an aim: for changes of its kernel."""
+        _, reached = self._inputs(h)
+        return self._projected(h, reached, torch.zeros_like(reached))
+
+    def _projected(self, h: int, reached: Tensor, aim: Tensor) -> Projected:
+        gradient = self.signals.gradient[h].double()
+        scale = 1 / np.sqrt(len(gradient) * self.signals.energy)
+        if len(gradient) < len(reached):
+            chosen = torch.from_numpy(self.signals.rows)
+            reached, aim = reached[chosen], aim[chosen]
+        return Projected.of(reached, aim, gradient * scale, self.lags)
+
+    def _inputs(self, h: int) -> tuple[Tensor, Tensor]:
+        """Of channel ``h`` in the original model and in the reduced one."""
+        feature = self.inputs[h] if self.inputs else h
+        u = self.signals.original[feature].double()
+        same = self.signals.reached is self.signals.original
+        return u, u if same else self.signals.reached[feature].double()

@@ -1,0 +1,123 @@
+"""What calibration data tell of a model, whatever it is going to be reduced to."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from s4edge.compression.states.base import Float, Use
+from s4edge.compression.states.calibration import (
+    Calibration,
+    Gradients,
+    Passage,
+    autocorrelation,
+    evenly,
+    output_gradients,
+    output_on,
+    working_copy,
+)
+from s4edge.compression.states.layer_error import LayerError, LayerSignals
+from s4edge.compression.states.unit import Unit, install, systems_of
+from s4edge.errors import S4EdgeError
+from s4edge.model.sequence_model import SequenceModel
+from s4edge.progress import Progress
+
+# Samples of all sequences together that layers are fitted to: more would add time, not accuracy.
+_SAMPLES = 2**20
+# Sequences on which the error of the model's output is measured layer by layer.
+_CHECKED = 128
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A model on calibration data.
+
+    Attributes:
+        model: a `working_copy`.
+        calibration: all sequences.
+        sample: those that layers are fitted to.
+        output: of the model on all sequences.
+        energy: mean square of the output, per sequence.
+        gradients: of projections of the output on ``sample``.
+    """
+
+    model: SequenceModel
+    calibration: Calibration
+    sample: Calibration
+    output: Tensor
+    energy: float
+    gradients: Gradients
+
+    def use(self, unit: Unit, u: Tensor, horizon: int | None) -> Use:
+        """Of a unit's channels.
+
+        Args:
+            unit: of the model.
+            u: (features, sequences, length) what it reads.
+            horizon: samples for which kernels are used, None for the sequences' length.
+        """
+        inputs = unit.systems.config.inputs or range(unit.stable.channels)
+        rho: Float = np.stack([autocorrelation(each) for each in u]) / self._counted(u)
+        return Use(rho[list(inputs)], horizon or u.shape[2])
+
+    def layer_error(self, unit: Unit, original: Tensor, reached: Tensor) -> LayerError:
+        """Of a unit that reads ``reached`` where it read ``original``; as `LayerSignals`."""
+        gradient = self.gradients.of[unit.block]
+        signals = LayerSignals(
+            original,
+            reached,
+            gradient.flip(2) if unit.backward else gradient,
+            self.gradients.rows,
+            self._counted(original),
+            self.energy,
+        )
+        return LayerError(unit.systems, signals)
+
+    def error_by_unit(self, small: SequenceModel, units: list[Unit]) -> list[float]:
+        """Relative error of the output on a few sequences, up to each unit reduced."""
+        part = self.sample.part(evenly(len(self.sample), _CHECKED))
+        mixed, out = copy.deepcopy(self.model), []
+        with torch.no_grad():
+            aim = output_on(mixed, part)
+            passage = Passage(mixed, part)
+            for unit in units:
+                while passage.at < unit.block:
+                    passage.advance()
+                systems = copy.deepcopy(systems_of(small, unit)).freeze_(torch.float32)
+                install(mixed.blocks[unit.block], unit, systems)
+                out.append(relative_error(passage.output(), aim))
+        return out
+
+    def _counted(self, u: Tensor) -> int:
+        """Samples of all sequences that count."""
+        lengths = self.sample.lengths
+        return u.shape[1] * u.shape[2] if lengths is None else int(lengths.sum())
+
+
+def observe(model: SequenceModel, calibration: Calibration, progress: Progress) -> Observed:
+    """Run a model on calibration data, forward and backward.
+
+    Raises:
+        S4EdgeError: its output there is zero, NaN or infinite.
+    """
+    working = working_copy(model)
+    output = output_on(working, calibration)
+    energy = float(output.double().square().sum()) / len(calibration)
+    if not np.isfinite(energy) or energy == 0:
+        what = "zero throughout" if energy == 0 else "NaN or infinite in places"
+        raise S4EdgeError(
+            f"the model's output on {calibration.source} is {what}: it cannot be calibrated there"
+        )
+    length = calibration.length
+    sample = calibration.part(evenly(len(calibration), max(64, _SAMPLES // length)))
+    gradients = output_gradients(working, sample, progress)
+    return Observed(working, calibration, sample, output, energy, gradients)
+
+
+def relative_error(y: Tensor, aim: Tensor) -> float:
+    """``|y - aim| / |aim|``."""
+    return float((y.double() - aim).norm() / aim.double().norm())

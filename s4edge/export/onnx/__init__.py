@@ -1,0 +1,1 @@
+"""From a model to graphs: ONNX, standard operators only."""

@@ -1,0 +1,285 @@
+"""An exported graph as a file, checked against the model it came from before it gets its name."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+import s4edge
+from s4edge.data.dataset import Data
+from s4edge.data.metrics import Score, require_targets, score
+from s4edge.errors import S4EdgeError
+from s4edge.export.onnx.activation_ranges import activation_ranges
+from s4edge.export.onnx.chunk_graph import choose_chunk, chunk_graph, matrix_bytes
+from s4edge.export.onnx.precision import PRECISIONS, with_half_weights, with_int8_layers
+from s4edge.export.onnx.sequence_graph import sequence_graph
+from s4edge.export.onnx.step_graph import step_graph
+from s4edge.files import replacing
+from s4edge.model.sequence_model import SequenceModel
+from s4edge.runtime import Stream, open_graph, predict
+
+FORMAT = 1
+MODES = ("step", "chunk", "sequence")
+
+# A graph further from its model than this, relative to the largest output, is not written. With
+# fewer bits it is for the person to judge; only what is no longer that model at all is held back.
+TOLERANCE = 1e-3
+COARSE_TOLERANCE = 0.5
+_CHECK_BATCH = 2
+# As long as the slowest pole remembers, within these.
+_FEWEST_SAMPLES, _MOST_SAMPLES = 256, 4096
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        output: the file.
+        mode: a key of `MODES`.
+        samples_per_run: samples that one run of the graph takes; None for any number.
+        nodes: operators in the graph.
+        state_floats: width of the packed state; 0 where there is none.
+        bytes: size of the file.
+        opset: of the standard operators.
+        max_abs_error: largest difference between the graph on random samples (a step graph
+            streamed over them) and the model's convolution in float64.
+        max_abs_output: the largest output there, to compare it with.
+        exact_samples: samples after which the model's kernels are cut and a streamed graph's are
+            not; None for any number.
+        rate: samples per second that the graph says it expects, or None.
+        precision: a member of `s4edge.export.onnx.precision.PRECISIONS`.
+        matrix_bytes: of a chunk graph, bytes of the kernels and of the matrices between chunks and
+            states, as a runtime holds them.
+        activations: of an int8 graph, "calibrated" on the data or "dynamic".
+        scores: on the data, of the float32 graph and of the one written; None without data.
+    """
+
+    output: Path
+    mode: str
+    samples_per_run: int | None
+    nodes: int
+    state_floats: int
+    bytes: int
+    opset: int
+    max_abs_error: float
+    max_abs_output: float
+    exact_samples: int | None
+    rate: float | None
+    precision: str
+    matrix_bytes: int | None
+    activations: str | None
+    scores: tuple[Score, Score] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of ``s4edge export --json``."""
+        answer = {**self.__dict__, "output": str(self.output)}
+        scores = answer.pop("scores")
+        if scores is not None:
+            before, after = scores
+            answer |= {"metric": after.metric, "samples": after.samples}
+            answer["value"] = {"before": before.value, "after": after.value}
+        return answer
+
+
+def export_model(
+    model: SequenceModel,
+    path: str | Path,
+    mode: str = "step",
+    chunk: int | None = None,
+    precision: str = "fp32",
+    data: Data | None = None,
+    progress: Callable[[float], None] = lambda fraction: None,
+    rate: float | None = None,
+) -> Exported:
+    """Write a model as an ONNX graph and check it against the model.
+
+    Args:
+        model: see `s4edge.model`.
+        path: the file to write; replaced as a whole.
+        mode: one of `MODES`.
+        chunk: samples per run of a chunk graph; None to choose.
+        precision: one of `s4edge.export.onnx.precision.PRECISIONS`.
+        data: with labels or targets, to measure what the graph loses to its precision, and for
+            int8 to calibrate the ranges of activations on where that is better than finding them
+            at every run.
+        progress: called with the fraction done.
+        rate: samples per second of what the model was trained on, for `s4edge run` to hold
+            recordings to.
+
+    Raises:
+        S4EdgeError: an argument is unknown, the model cannot run that way, the file cannot be
+            written, the data does not fit, or the graph does not agree with the model.
+    """
+    if mode not in MODES:
+        raise S4EdgeError(f"mode {mode!r} is unknown; known: {', '.join(MODES)}")
+    if precision not in PRECISIONS:
+        raise S4EdgeError(f"precision {precision!r} is unknown; known: {', '.join(PRECISIONS)}")
+    if chunk is not None and (mode != "chunk" or chunk < 1):
+        raise S4EdgeError(
+            f"chunk must be at least 1, not {chunk}" if mode == "chunk"
+            else f"a {mode} graph has no chunks; ask for mode chunk"
+        )  # fmt: skip
+    if rate is not None and not 0 < rate < 1e12:
+        raise S4EdgeError(f"rate must be a positive number of samples per second, not {rate:g}")
+    path = Path(path)
+    if mode == "chunk":
+        chunk = chunk or choose_chunk(model)
+        graph = chunk_graph(model, chunk)
+    else:
+        graph = step_graph(model) if mode == "step" else sequence_graph(model)
+    description = _describe(graph, model, mode, chunk, rate)
+    onnx.checker.check_model(graph, full_check=True)
+    with replacing(path) as temporary:
+        chosen, activations, scores = _reduced(graph, precision, data, temporary, progress)
+        _save(chosen, temporary, path)
+        difference, largest = _compare(model, temporary)
+        tolerance = TOLERANCE if precision == "fp32" else COARSE_TOLERANCE
+        if not difference <= tolerance * largest:
+            why = (
+                "The model has modes too slow or too large for float32" if precision == "fp32"
+                else f"Its weights are too coarse in {precision}"
+            )  # fmt: skip
+            raise S4EdgeError(
+                f"the graph differs from the model by {difference:.3g} where outputs reach "
+                f"{largest:.3g}: it is not written. {why}"
+            )
+    return Exported(
+        output=path,
+        mode=mode,
+        samples_per_run=description["samples_per_run"],
+        nodes=len(chosen.graph.node),
+        state_floats=description["state_floats"],
+        bytes=path.stat().st_size,
+        opset=chosen.opset_import[0].version,
+        max_abs_error=difference,
+        max_abs_output=largest,
+        exact_samples=description["exact_samples"],
+        rate=rate,
+        precision=precision,
+        matrix_bytes=None if chunk is None else matrix_bytes(model, chunk),
+        activations=activations,
+        scores=scores,
+    )
+
+
+def _save(graph: onnx.ModelProto, temporary: Path, path: Path) -> None:
+    try:
+        onnx.save(graph, temporary)
+    except (OSError, ValueError) as error:
+        raise S4EdgeError(f"cannot write {path}: {error}") from error
+
+
+def _reduced(
+    graph: onnx.ModelProto,
+    precision: str,
+    data: Data | None,
+    scratch: Path,
+    progress: Callable[[float], None],
+) -> tuple[onnx.ModelProto, str | None, tuple[Score, Score] | None]:
+    """The graph in a precision, how its activations are quantized, and scores before and after."""
+    if data is None:
+        if precision == "int8":
+            return with_int8_layers(graph), "dynamic", None
+        return graph if precision == "fp32" else with_half_weights(graph), None, None
+    require_targets(data)
+    _save(graph, scratch, scratch)
+    opened = open_graph(scratch)
+    outputs = [predict(opened, data.x, data.lengths)]
+    options: dict[str | None, onnx.ModelProto] = {None: graph}
+    if precision == "fp16":
+        options = {None: with_half_weights(graph)}
+    if precision == "int8":
+        ranges = activation_ranges(graph, opened, data)
+        options = {
+            "dynamic": with_int8_layers(graph), "calibrated": with_int8_layers(graph, ranges)
+        }  # fmt: skip
+    for done, option in enumerate(options.values()):
+        progress((done + 1) / (len(options) + 1))
+        _save(option, scratch, scratch)
+        outputs.append(predict(open_graph(scratch), data.x, data.lengths))
+    before, *after = (score(each, data) for each in outputs)
+    sign = -1 if before.metric == "accuracy" else 1
+    # The better score; of equal ones, the outputs nearest to those before.
+    errors = [float(np.square(each - outputs[0]).mean()) for each in outputs[1:]]
+    ranked = sorted(zip(options, after, errors, strict=True),
+                    key=lambda each: (sign * each[1].value, each[2]))  # fmt: skip
+    kind, best, _ = ranked[0]
+    return options[kind], kind, (before, best)
+
+
+def _describe(
+    graph: onnx.ModelProto, model: SequenceModel, mode: str, chunk: int | None, rate: float | None
+) -> dict[str, Any]:
+    """Put the description that `s4edge.runtime` reads into the graph's metadata."""
+    config = model.config
+    sizes = {b.systems.state_size for b in config.blocks if b.systems.real_states}
+    streams = mode != "sequence"
+    inputs = {value.name: value.type.tensor_type.shape.dim for value in graph.graph.input}
+    description = {
+        "format": FORMAT,
+        "version": s4edge.__version__,
+        "mode": mode,
+        "samples_per_run": 1 if mode == "step" else chunk,
+        "d_input": inputs["x"][-1].dim_value,
+        "d_output": config.d_output,
+        "tokens": config.d_input if config.encoder == "embedding" else None,
+        "state_floats": inputs["state"][1].dim_value if streams else 0,
+        "pooling": config.pooling,
+        "length": config.length,
+        "exact_samples": config.exact_samples if streams else None,
+        "source": model.provenance.source,
+        "state_size": sizes.pop() if len(sizes) == 1 else None,
+        "real_states": config.real_states,
+        "rate": rate,
+    }
+    onnx.helper.set_model_props(graph, {"s4edge": json.dumps(description)})
+    return description
+
+
+def _compare(model: SequenceModel, path: Path) -> tuple[float, float]:
+    """Largest difference of the graph to the model in float64, and largest output.
+
+    On white noise, or random tokens.
+    """
+    config = model.config
+    rng = np.random.default_rng(0)
+    graph = open_graph(path)
+    samples = config.length or _samples_to_check(model, graph.info.streams)
+    reference = copy.deepcopy(model).double()
+    if config.encoder == "embedding":
+        tokens = rng.integers(0, config.d_input, (_CHECK_BATCH, samples))
+        x, into = tokens[..., None].astype(np.float32), torch.from_numpy(tokens)
+    else:
+        shape = (_CHECK_BATCH, samples, config.d_input)
+        x = rng.standard_normal(shape).astype(np.float32)
+        into = torch.from_numpy(x).double()
+        into = into.mT if config.channels_first else into
+    with torch.no_grad():
+        if graph.info.streams:
+            stream = Stream(graph, batch=_CHECK_BATCH)
+            got = np.concatenate([stream.extend(x), stream.finish()], axis=1)
+            wanted = reference.running(into)
+        else:
+            got = predict(graph, tokens if config.encoder == "embedding" else x)
+            wanted = reference(into)
+    expected = (wanted.mT if config.channels_first else wanted).numpy()
+    return float(np.abs(got - expected).max()), float(np.abs(expected).max())
+
+
+def _samples_to_check(model: SequenceModel, streams: bool) -> int:
+    """As many as the slowest pole remembers, within bounds; past a cut of kernels if that holds."""
+    slowest = max(block.systems.modes().log_pole.real.max(initial=-1) for block in model.blocks)
+    samples = int(np.clip(-3 / slowest, _FEWEST_SAMPLES, _MOST_SAMPLES))
+    exact = model.config.exact_samples
+    if exact is None:
+        return samples
+    return min(samples, exact) if streams else min(2 * exact, _MOST_SAMPLES)

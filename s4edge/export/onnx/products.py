@@ -1,0 +1,64 @@
+"""Products with one small matrix per channel, in the forms that a runtime may be quick at.
+
+``y[t, c] = sum_k M[t, k, c] x[k, c]`` over (batch, K, channels): a runtime has no operator for it
+that is quick at all sizes. `best_form` knows which is, from ``benchmarks/graphs/run.py forms``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4edge.export.onnx.builder import GraphBuilder
+
+Float = NDArray[np.float64]
+
+Form = Literal["elementwise", "batched", "grouped"]
+FORMS: tuple[Form, ...] = ("elementwise", "batched", "grouped")
+
+# Numbers in a channel's matrix up to which all products are formed and then summed.
+_FEW = 512
+
+
+def best_form(rows: int, columns: int) -> Form:
+    """The quickest form for one sequence at a time and matrices (rows, columns) per channel."""
+    return "elementwise" if rows * columns <= _FEW else "grouped"
+
+
+def per_channel(g: GraphBuilder, x: str, matrix: Float, form: Form | None = None) -> str:
+    """(batch, K, channels) times ``matrix`` (T, K, channels) to (batch, T, channels)."""
+    rows, columns, channels = matrix.shape
+    form = form or best_form(rows, columns)
+    if form == "elementwise":
+        # Long rows over the channels, summed by a product with ones: quicker than ReduceSum.
+        spread = g.add("Unsqueeze", x, g.constant([1], "axis"))
+        products = g.add("Mul", spread, g.constant(matrix, "matrix"))
+        sums = g.add("MatMul", g.constant(np.ones((1, columns)), "ones"), products)
+        return g.add("Squeeze", sums, g.constant([2], "axis"))
+    if form == "batched":
+        by_channel = g.add("Transpose", x, perm=[2, 0, 1])
+        product = g.add("MatMul", by_channel, g.constant(matrix.transpose(2, 1, 0), "matrix"))
+        return g.add("Transpose", product, perm=[1, 2, 0])
+    by_channel = g.add("Transpose", x, perm=[0, 2, 1])
+    flat = g.add("Reshape", by_channel, g.constant([0, channels * columns, 1], "shape"))
+    weight = matrix.transpose(2, 0, 1).reshape(channels * rows, columns, 1)
+    product = g.add("Conv", flat, g.constant(weight, "matrix"), group=channels, kernel_shape=[1])
+    product = g.add("Reshape", product, g.constant([0, channels, rows], "shape"))
+    return g.add("Transpose", product, perm=[0, 2, 1])
+
+
+def causal(g: GraphBuilder, x: str, kernel: Float, length: int) -> str:
+    """(batch length, channels) convolved with ``kernel`` (channels, taps) into the past.
+
+    As pictures of one row each, which onnxruntime convolves in blocks of channels.
+    """
+    channels, taps = kernel.shape
+    picture = g.add("Reshape", x, g.constant([-1, 1, length, channels], "shape"))
+    picture = g.add("Transpose", picture, perm=[0, 3, 1, 2])
+    weight = g.constant(kernel[:, None, None, ::-1], "kernel")
+    product = g.add("Conv", picture, weight, group=channels, pads=[0, taps - 1, 0, 0],
+                    kernel_shape=[1, taps])  # fmt: skip
+    product = g.add("Transpose", product, perm=[0, 2, 3, 1])
+    return g.add("Reshape", product, g.rows(channels))

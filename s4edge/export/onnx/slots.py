@@ -1,0 +1,268 @@
+"""The systems of one or all layers as slots of two real states, and their update in a graph.
+
+A slot is a conjugate pair or two real poles. Its states are scaled so that a channel's output is
+the plain sum of all its states: of a pair with state ``z`` (``z_t = a z_{t-1} + w u_t``,
+``y_t = Re z_t``) they are ``x1 = (Re z + Im z) / 2`` and ``x2 = (Re z - Im z) / 2``, of real poles
+``w`` times the usual state. A step is ``x1 + p1 x1 + q1 x2 + b1 u``, ``x2 + p2 x2 + q2 x1 + b2 u``.
+
+The packed state is all x1, then all x2; each of them slot by slot, and within a slot channel by
+channel, so that both the sum over slots and the spread of an input over them work on long rows.
+
+Channels hold different numbers of slots. Channels of about equally many stand together, filled up
+with slots that stay at zero: a group costs nodes, a filled-up slot its arithmetic and memory. The
+groups are those that take least time together, as measured, as long as they do not make more than
+twice the slots that there are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4edge.export.onnx.builder import GraphBuilder
+from s4edge.export.onnx.products import Form, per_channel
+from s4edge.systems.modes import Modes, expm1
+
+Float = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+Int = NDArray[np.int64]
+
+
+# What a group costs, in slots: its nodes take as long as the arithmetic of so many. And what it
+# costs that there are several, for then channels are put in their order and back.
+_GROUP_COST, _SORTING_COST = 300, 4000
+# Slots at most, for each that there is.
+_MOST_FILLED = 2
+
+# The logarithm of a pole that is 0 for every purpose.
+_AT_ONCE = -700.0
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The systems of all layers, slot by slot.
+
+    Attributes:
+        groups: channels and slots of each of them, group by group, as the slots stand.
+        order: (channels,) the channel at each place, counted through all layers.
+        log_pole: (2, slots) of each state; that of a pair stands twice.
+        weight: (2, slots) likewise.
+        pair: (slots,) whether it is a conjugate pair.
+    """
+
+    groups: list[tuple[int, int]]
+    order: Int
+    log_pole: Complex
+    weight: Complex
+    pair: NDArray[np.bool_]
+
+    @property
+    def count(self) -> int:
+        """Slots, those that fill up counted."""
+        return len(self.pair)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the channels stand in their own order."""
+        return bool((np.diff(self.order) == 1).all())
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(width, channels) of the only group, else (slots,)."""
+        if len(self.groups) == 1:
+            ((channels, width),) = self.groups
+            return width, channels
+        return (self.count,)
+
+    @property
+    def owner(self) -> Int:
+        """(slots,) the channel that each belongs to."""
+        ends = np.cumsum([channels for channels, _ in self.groups])[:-1]
+        parts = np.split(self.order, ends)
+        return np.concatenate(
+            [np.tile(part, width) for part, (_, width) in zip(parts, self.groups, strict=True)]
+        )
+
+    def power(self, k: int) -> tuple[Float, Float]:
+        """``p`` and ``q`` of ``k`` steps at once, (2, slots) each: ``A^k - I`` and the crossing."""
+        change = expm1(k * self.log_pole)
+        swing = np.where(self.pair, change.imag, 0.0)
+        return np.asarray(change.real), swing * np.array([[1.0], [-1.0]])
+
+    def entering(self, k: int = 0) -> Float:
+        """(2, slots) what an input adds to the states ``k`` steps later: ``A^k b``."""
+        added = np.exp(k * self.log_pole) * self.weight
+        swing = np.where(self.pair, added.imag, 0.0) * np.array([[1.0], [-1.0]])
+        return np.asarray(np.where(self.pair, (added.real + swing) / 2, added.real))
+
+    def leaving(self, k: int) -> Float:
+        """(2, slots) what the states add to the output ``k`` steps later: ``1 A^k``."""
+        p, q = self.power(k)
+        return np.asarray(1 + p + q[::-1])
+
+    def by_group(self, values: Float) -> list[Float]:
+        """(2, slots, ...) as (2, width, channels, ...) group by group."""
+        ends = np.cumsum([channels * width for channels, width in self.groups])[:-1]
+        return [
+            part.reshape(2, width, channels, *values.shape[2:])
+            for part, (channels, width) in zip(
+                np.split(values, ends, axis=1), self.groups, strict=True
+            )
+        ]
+
+
+def lay_out(layers: list[Modes]) -> Slots:
+    """Slots of the stable modes of all layers."""
+    rows = [_of_channel(modes, channel) for modes in layers for channel in range(modes.channels)]
+    counts = np.array([max(len(row), 1) for row in rows])
+    groups: list[tuple[int, int]] = []
+    owners: list[Int] = []
+    values: list[Complex] = []
+    for width, least in _widths(counts):
+        (these,) = np.nonzero((counts > least) & (counts <= width))
+        groups.append((len(these), width))
+        owners.append(these)
+        filled = np.zeros((len(these), width, 5), np.complex128)
+        filled[:, :, :2] = _AT_ONCE
+        for index, owner in enumerate(these):
+            filled[index, : len(rows[owner])] = rows[owner]
+        values.append(filled.transpose(2, 1, 0).reshape(5, -1))
+    numbers = np.concatenate(values, axis=1)
+    return Slots(groups, np.concatenate(owners), numbers[:2], numbers[2:4], numbers[4] != 0)
+
+
+def _of_channel(modes: Modes, channel: int) -> Complex:
+    """(slots, 5) of one channel: logarithms of both poles, both weights, whether it is a pair."""
+    first, last = np.searchsorted(modes.channel, [channel, channel + 1])
+    log_pole, weight = modes.log_pole[first:last], modes.weight[first:last]
+    real = modes.is_real[first:last]
+    pairs = np.stack([log_pole, log_pole, weight, weight, np.ones_like(weight)], axis=1)[~real]
+    # An odd real pole leaves half a slot that stays at zero.
+    poles = np.append(log_pole[real], [_AT_ONCE] * (int(real.sum()) % 2)).reshape(-1, 2)
+    weights = np.append(weight[real], [0.0] * (int(real.sum()) % 2)).reshape(-1, 2)
+    reals = np.concatenate([poles, weights, np.zeros((len(poles), 1))], axis=1)
+    return np.concatenate([pairs, reals])
+
+
+def _widths(counts: Int) -> list[tuple[int, int]]:
+    """The groups that cost least: their slots per channel, and those of the group below."""
+    most = _MOST_FILLED * int(counts.sum())
+    group_cost = _GROUP_COST
+    cost, slots, groups = _cheapest(counts, group_cost)
+    alone = int(counts.max()) * len(counts)
+    if alone <= most and _GROUP_COST + alone <= cost + _SORTING_COST:
+        return [(int(counts.max()), 0)]
+    while slots > most:
+        # Cheaper groups are more of them; where they cost nothing, nothing is filled up.
+        group_cost //= 3
+        _, slots, groups = _cheapest(counts, group_cost)
+    return groups
+
+
+def _cheapest(counts: Int, group_cost: int) -> tuple[int, int, list[tuple[int, int]]]:
+    """Cost and slots of the cheapest groups, and these: dynamic programming over the counts."""
+    found, channels = np.unique(counts, return_counts=True)
+    best: list[tuple[int, int, list[tuple[int, int]]]] = [(0, 0, [])]
+    for end in range(1, len(found) + 1):
+        width = int(found[end - 1])
+        options = []
+        for start in range(end):
+            cost, slots, before = best[start]
+            added = width * int(channels[start:end].sum())
+            least = int(found[start - 1]) if start else 0
+            options.append((cost + group_cost + added, slots + added, [*before, (width, least)]))
+        best.append(min(options, key=lambda option: option[0]))
+    return best[-1]
+
+
+def unpack(g: GraphBuilder, slots: Slots, packed: str) -> str:
+    """(batch, 2 slots) as (batch, 2, *slots.shape)."""
+    return g.add("Reshape", packed, g.constant([0, 2, *slots.shape], "shape"))
+
+
+def pack(g: GraphBuilder, slots: Slots, states: str, output: str | None = None) -> str:
+    """The inverse of `unpack`."""
+    return g.add("Reshape", states, g.constant([0, 2 * slots.count], "shape"), output=output)
+
+
+def decay(g: GraphBuilder, slots: Slots, states: str, steps: int = 1) -> str:
+    """(batch, 2, ...): ``A^steps x``, as ``x + (A - I) x``, so that float32 shifts no slow pole."""
+    p, q = (g.constant(each.reshape(2, *slots.shape), name)
+            for each, name in zip(slots.power(steps), "pq", strict=True))  # fmt: skip
+    one, before, axis = (g.constant([each], "swap") for each in (-1, -(2**31), 1))
+    crossed = g.add("Slice", states, one, before, axis, one)
+    change = g.add("Add", g.add("Mul", states, p), g.add("Mul", crossed, q))
+    return g.add("Add", states, change)
+
+
+def outputs(g: GraphBuilder, slots: Slots, states: str) -> str:
+    """(batch, channels): the output of each channel, the sum of its states."""
+    parts = []
+    each = g.split(states, [channels * width for channels, width in slots.groups])
+    for part, (channels, width) in zip(each, slots.groups, strict=True):
+        rows = g.add("Reshape", part, g.constant([0, 2 * width, channels], "shape"))
+        # A product with ones: many times quicker than ReduceSum.
+        parts.append(g.add("MatMul", g.constant(np.ones((1, 2 * width)), "ones"), rows))
+    sums = g.concat(parts) if len(parts) > 1 else parts[0]
+    if not slots.in_order:
+        sums = g.add("Gather", sums, g.constant(np.argsort(slots.order), "place"), axis=2)
+    return g.add("Reshape", sums, g.constant([0, len(slots.order)], "shape"))
+
+
+def spread(g: GraphBuilder, slots: Slots, u: str) -> str:
+    """(batch, 2, ...): ``B u`` of inputs u (batch, channels)."""
+    weight = g.constant(slots.entering().reshape(2, *slots.shape), "b")
+    if len(slots.groups) == 1:
+        if not slots.in_order:
+            u = g.add("Gather", u, g.constant(slots.order, "order"), axis=1)
+        return g.add("Mul", g.add("Reshape", u, g.constant([0, 1, 1, -1], "shape")), weight)
+    u = g.add("Gather", u, g.constant(slots.owner[None], "owner"), axis=1)
+    return g.add("Mul", u, weight)
+
+
+def leaving(
+    g: GraphBuilder, slots: Slots, states: str, powers: Float, form: Form | None = None
+) -> str:
+    """(batch, T, channels): what states (batch, 2, ...) add to T outputs.
+
+    ``powers`` (T, 2, slots) are `Slots.leaving` of the steps from the states to each output.
+    """
+    parts = []
+    each = g.split(states, [channels * width for channels, width in slots.groups], axis=2)
+    for part, matrix, (channels, width) in zip(
+        each, _matrices(slots, powers), slots.groups, strict=True
+    ):
+        part = g.add("Reshape", part, g.constant([0, 2 * width, channels], "shape"))
+        parts.append(per_channel(g, part, matrix, form))
+    outputs = g.concat(parts) if len(parts) > 1 else parts[0]
+    if slots.in_order:
+        return outputs
+    return g.add("Gather", outputs, g.constant(np.argsort(slots.order), "place"), axis=-1)
+
+
+def entering(
+    g: GraphBuilder, slots: Slots, inputs: str, powers: Float, form: Form | None = None
+) -> str:
+    """(batch, 2, ...): what inputs (batch, T, channels) leave in the states.
+
+    ``powers`` (T, 2, slots) are `Slots.entering` of the steps from each input to the states.
+    """
+    if not slots.in_order:
+        inputs = g.add("Gather", inputs, g.constant(slots.order, "order"), axis=-1)
+    parts = []
+    each = g.split(inputs, [channels for channels, _ in slots.groups])
+    for part, matrix, (channels, width) in zip(
+        each, _matrices(slots, powers), slots.groups, strict=True
+    ):
+        part = per_channel(g, part, matrix.transpose(1, 0, 2), form)
+        shape = [0, 2, *(slots.shape if len(slots.groups) == 1 else (width * channels,))]
+        parts.append(g.add("Reshape", part, g.constant(shape, "shape")))
+    return g.concat(parts) if len(parts) > 1 else parts[0]
+
+
+def _matrices(slots: Slots, powers: Float) -> list[Float]:
+    """(T, 2, slots) as (T, 2 width, channels) group by group."""
+    parts = slots.by_group(powers.transpose(1, 2, 0))
+    return [part.transpose(3, 0, 1, 2).reshape(len(powers), -1, part.shape[2]) for part in parts]

@@ -1,0 +1,72 @@
+"""Compared benchmarks for people: a table that fits 80 columns, only names wrap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import rich.box
+from rich.table import Table
+from rich.text import Text
+
+from s4edge.reports.bench import words
+
+
+def compare_report(comparison: Mapping[str, Any]) -> list[Table | Text]:
+    """Give what to print, part by part.
+
+    Args:
+        comparison: as `s4edge.bench.compare.compare` gives it.
+    """
+    boards = comparison["boards"]
+    table = Table(
+        box=rich.box.SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
+        # As Text, for a bracket in a name is no markup.
+        caption=Text(
+            f"ratio: time per sample over that in {words.clean(boards[0]['label'])}\n"
+            "low, high: its 95 % interval, by what changed between rounds;\n"
+            "what differed between the runs as a whole it does not know"
+        ),
+        caption_justify="left",
+    )
+    table.add_column("\nmodel", overflow="fold")
+    table.add_column("\nfrom", overflow="fold")
+    for heading in (
+        *("µs per\nsample", "\nratio", "\nlow", "\nhigh"),
+        *("µs/run\np99", "memory\nMB", "state\nkB"),
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for model in comparison["models"]:
+        name = words.clean(model["model"])
+        for board, row in zip(boards, model["results"]):
+            label = Text(words.clean(board["label"]))
+            if row is None:
+                table.add_row(Text(name), label, words.NOTHING)
+            else:
+                ratio = row["ratio"] or {}
+                table.add_row(
+                    Text(name),
+                    label,
+                    words.digits(row["us_per_sample"]),
+                    *(_ratio(ratio.get(key)) for key in ("value", "low", "high")),
+                    words.digits(row["latency_us"]["p99"]),
+                    words.digits(row["peak_rss_bytes"] / 1e6),
+                    words.digits(row["state_bytes"] / 1e3),
+                )
+            name = ""
+        table.add_section()
+    return [table, *(Text(_board(board)) for board in boards)]
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _board(board: Mapping[str, Any]) -> str:
+    told = "; ".join(f"{name.lower()} {value}" for name, value in words.conditions(board))
+    emulated = "EMULATED, no speed: " if words.is_emulated(board) else ""
+    return f"{words.clean(board['label'])}: {emulated}{words.device_line(board)}" + (
+        f"; {told}" if told else ""
+    )

@@ -1,1 +1,0 @@
-"""What a benchmark does: processes, rounds, warnings, results; also on another machine."""

@@ -1,0 +1,54 @@
+"""Work on many channels, block by block, on all cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int = NDArray[np.int64]
+Result = TypeVar("Result")
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def blocks_of(channels: Int, size: int) -> list[Int]:
+    """``channels`` (any number,) cut into consecutive blocks of ``size``, the last one smaller."""
+    return [channels[start : start + size] for start in range(0, len(channels), size)]
+
+
+def map_blocks(
+    work: Callable[[Int], Result], blocks: Sequence[Int], threads: int | None = None
+) -> list[Result]:
+    """``work`` on blocks of channels, by one thread per core.
+
+    Blocks do not depend on the number of threads, so neither do the results. ``work`` should spend
+    its time where Python's lock is not held: in numpy on arrays that are not small, in LAPACK
+    through `s4edge.systems.lapack`. The caller limits BLAS to one thread.
+
+    Args:
+        work: takes the channels of one block.
+        blocks: from `blocks_of`.
+        threads: as many as there are cores, unless given.
+
+    Returns:
+        What ``work`` gave for each block, in order.
+    """
+    threads = min(threads or available_cores(), len(blocks))
+    if threads <= 1:
+        return [work(each) for each in blocks]
+    with ThreadPoolExecutor(threads, "s4edge") as pool:
+        try:
+            return list(pool.map(work, blocks))
+        except BaseException:  # an interrupt, too, should not wait for blocks not yet begun
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
