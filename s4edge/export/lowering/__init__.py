@@ -1,0 +1,45 @@
+"""What a model computes from sample to sample, said once, between the model and files of it."""
+
+from s4edge.export.lowering.lower import lower
+from s4edge.export.lowering.program import (
+    Activation,
+    Affine,
+    Constant,
+    DiagonalSystems,
+    Embedding,
+    Gather,
+    Glu,
+    LayerNorm,
+    Linear,
+    Operation,
+    Pool,
+    Product,
+    Program,
+    Role,
+    Segment,
+    Stage,
+    Standardize,
+    WeightedSum,
+)
+
+__all__ = [
+    "Activation",
+    "Affine",
+    "Constant",
+    "DiagonalSystems",
+    "Embedding",
+    "Gather",
+    "Glu",
+    "LayerNorm",
+    "Linear",
+    "Operation",
+    "Pool",
+    "Product",
+    "Program",
+    "Role",
+    "Segment",
+    "Stage",
+    "Standardize",
+    "WeightedSum",
+    "lower",
+]

@@ -1,0 +1,166 @@
+"""From a model to its stages."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor, nn
+
+from s4edge.errors import S4EdgeError
+from s4edge.export.lowering.program import (
+    Activation,
+    Affine,
+    Constant,
+    DiagonalSystems,
+    Embedding,
+    Float,
+    Gather,
+    Glu,
+    LayerNorm,
+    Linear,
+    Operation,
+    Pool,
+    Product,
+    Program,
+    Role,
+    Stage,
+    Standardize,
+    WeightedSum,
+)
+from s4edge.model.activations import output_width
+from s4edge.model.block import Block
+from s4edge.model.configuration import Norm
+from s4edge.model.sequence_model import SequenceModel
+
+
+def lower(model: SequenceModel) -> Program:
+    """What a model computes from sample to sample.
+
+    Layers without systems, and norms, activations and poolings that do nothing, make no stage.
+
+    Raises:
+        S4EdgeError: the model has no stable recurrence.
+    """
+    config = model.config
+    if config.cannot_stream is not None:
+        raise S4EdgeError(f"the model cannot stream: {config.cannot_stream}")
+    tokens = config.d_input if config.encoder == "embedding" else None
+    line = _Line(1 if tokens else config.d_input)
+    value = "x"
+    if config.encoder == "embedding":
+        table = _constant("encoder.weight", "embedding", model.encoder.weight)
+        value = line.add("encoder", Embedding(table), value, width=config.d_model)
+    elif config.encoder == "linear":
+        value = line.linear("encoder", model.encoder, value)
+    for index, block in enumerate(model.blocks):
+        line.part = f"blocks.{index}"
+        value = _block(line, block, value)
+    line.part = ""
+    value = line.norm("norm", config.final_norm, model.norm, value)
+    if config.pooling not in ("none", "last"):
+        value = line.add("pooling", Pool(config.pooling), value)
+    if config.decoder == "linear":
+        value = line.linear("decoder", model.decoder, value)
+    return Program(line.d_input, tokens, tuple(line.stages), value, line.width(value))
+
+
+def _block(line: _Line, block: Block, x: str) -> str:
+    """The value that leaves a block which ``x`` enters."""
+    config = block.config
+    u = x
+    if config.norm_placement == "pre":
+        u = line.norm("norm", config.norm, block.norm, x)
+    y = u
+    if config.systems.inputs:
+        y = line.add("inputs", Gather(config.systems.inputs), y, width=config.systems.channels)
+    y = _systems(line, block, y)
+    if config.hyper is not None:
+        y = line.add("hyper", Glu(config.hyper), y, width=line.width(y) // 2)
+    y = line.activation("activation", config.activation, y)
+    if block.gate is not None:
+        gate = block.gate.config
+        branch = line.linear("gate.input", block.gate.input, u)
+        branch = line.activation("gate.activation", gate.activation, branch)
+        y = line.linear("gate.output", block.gate.output, y)
+        y = line.activation("gate.output_activation", gate.output_activation, y)
+        y = line.add("gate", Product(), y, branch)
+    y = line.activation("multiplied_activation", config.multiplied_activation, y)
+    if config.mixing == "linear":
+        y = line.linear("mixing", block.mixing, y)
+    y = line.activation("final_activation", config.final_activation, y)
+    if config.projection == "linear":
+        y = line.linear("projection", block.projection, y)
+    if config.residual:
+        y = line.add("residual", WeightedSum(config.residual_weights), x, y)
+    if config.norm_placement == "post":
+        y = line.norm("norm", config.norm, block.norm, y)
+    return y
+
+
+def _systems(line: _Line, block: Block, u: str) -> str:
+    modes, D = block.systems.modes(), _numbers(block.systems.D)
+    if not len(modes.channel) and (D == 1).all():
+        return u  # a feed-forward layer
+    feedthrough = Constant(f"{line.part}.systems.D", "feedthrough", D)
+    return line.add("systems", DiagonalSystems(modes, feedthrough), u)
+
+
+def _numbers(tensor: Tensor | nn.Module) -> Float:
+    assert isinstance(tensor, Tensor)
+    return np.asarray(tensor.detach().double().numpy())
+
+
+def _constant(name: str, role: Role, tensor: Tensor | nn.Module) -> Constant:
+    return Constant(name, role, _numbers(tensor))
+
+
+class _Line:
+    """Stages as they come.
+
+    Args:
+        d_input: features of ``x``.
+    """
+
+    def __init__(self, d_input: int) -> None:
+        self.d_input = d_input
+        self.part = ""
+        self.stages: list[Stage] = []
+
+    def width(self, value: str) -> int:
+        """Features of a value."""
+        return next((s.width for s in self.stages if s.name == value), self.d_input)
+
+    def add(self, name: str, operation: Operation, *inputs: str, width: int | None = None) -> str:
+        """One stage, as wide as its first input where nothing else is said; its name."""
+        full = f"{self.part}.{name}" if self.part else name
+        width = self.width(inputs[0]) if width is None else width
+        self.stages.append(Stage(full, self.part or name, operation, inputs, width))
+        return full
+
+    def linear(self, name: str, module: nn.Module, x: str) -> str:
+        """A dense layer."""
+        prefix = f"{self.part}.{name}" if self.part else name
+        weight = _constant(f"{prefix}.weight", "matrix", module.weight)
+        bias = _constant(f"{prefix}.bias", "bias", module.bias)
+        return self.add(name, Linear(weight, bias), x, width=len(bias.value))
+
+    def norm(self, name: str, kind: Norm, module: nn.Module, x: str) -> str:
+        """A norm over features; see `s4edge.model.norms`."""
+        if kind == "none":
+            return x
+        prefix = f"{self.part}.{name}" if self.part else name
+        first, second = ("scale", "shift") if kind == "standardize" else ("weight", "bias")
+        scale = _constant(f"{prefix}.{first}", "scale", module.get_parameter(first))
+        shift = _constant(f"{prefix}.{second}", "shift", module.get_parameter(second))
+        if kind == "layer":
+            assert isinstance(module, nn.LayerNorm)
+            return self.add(name, LayerNorm(scale, shift, float(module.eps)), x)
+        return self.add(name, (Affine if kind == "affine" else Standardize)(scale, shift), x)
+
+    def activation(self, name: str, kind: str, x: str) -> str:
+        """An activation by its name in configurations."""
+        if kind == "identity":
+            return x
+        if kind.startswith("glu"):
+            function = kind.removeprefix("glu").lstrip("-") or "sigmoid"
+            return self.add(name, Glu(function), x, width=output_width(kind, self.width(x)))
+        return self.add(name, Activation(kind), x)
