@@ -27,6 +27,7 @@ from s4edge.export.lowering.program import (
     WeightedSum,
     state_width,
 )
+from s4edge.model.activations import LAPLACE_DEVIATION, LAPLACE_MEAN
 from s4edge.systems.modes import expm1
 
 FUNCTIONS: dict[str, Callable[[Float], Float]] = {
@@ -38,6 +39,8 @@ FUNCTIONS: dict[str, Callable[[Float], Float]] = {
     "sigmoid": expit,
     "softplus": lambda x: np.logaddexp(x, 0),
     "tanh": np.tanh,
+    "sqrelu": lambda x: np.square(np.maximum(x, 0)),
+    "laplace": lambda x: ndtr((x - LAPLACE_MEAN) / LAPLACE_DEVIATION),
 }
 
 
