@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from s4edge.checkpoints.diagonalize import DenseSystems, diagonalize, refusing
-from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.kernels import Kernels, tile
 from s4edge.checkpoints.tensors import Tensors
 
@@ -14,30 +15,41 @@ Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 
-def read_dense(tensors: Tensors, facts: Facts, step: Float, rows: int, kind: str) -> Kernels:
-    """Discretize bilinearly and diagonalize; ``y = Re C x``, no factor 2.
+@dataclass(frozen=True)
+class Dense:
+    """``x' = A x + B u``, ``y = Re C x``, no factor 2.
+
+    Attributes:
+        A: (systems, n, n).
+        B: (systems, n).
+        C: (rows, features, n).
+        step: (features, 1) step sizes.
+    """
+
+    A: Complex
+    B: Complex
+    C: Complex
+    step: Float
+
+
+def read_dense(systems: Dense, tensors: Tensors, kind: str) -> Kernels:
+    """Discretize bilinearly and diagonalize.
 
     Args:
-        tensors: of the layer, with ``kernel.A``, ``B``, ``C``.
-        facts: about it.
-        step: (d_model, 1).
-        rows: of ``C``.
+        systems: in continuous time.
+        tensors: of the layer, for messages.
         kind: for people.
 
     Raises:
-        S4EdgeError: a tensor has another shape, or there is no accurate diagonal form.
+        S4EdgeError: the number of systems does not fit, or there is no accurate diagonal form.
     """
-    systems, n, _, _ = tensors.shape("kernel.A", "systems", "d_state", "d_state", "2")
-    facts.infer("d_state", n)
-    d_model = len(step)
-    A = tile(tensors.take_complex("kernel.A", systems, n, n), d_model, tensors)
-    B = tile(tensors.take_complex("kernel.B", systems, n), d_model, tensors)
-    C = tensors.take_complex("kernel.C", rows, d_model, n)
-    A, B = step[:, :, None] * A, step * B
+    step, d_model = systems.step, systems.C.shape[1]
+    A = step[:, :, None] * tile(systems.A, d_model, tensors)
+    B = step * tile(systems.B, d_model, tensors)
     where = f"{tensors.path}: {tensors.prefix.rstrip('.')}".rstrip(": ")
     with refusing(where):
-        dense = _real_form(A, B, C) or DenseSystems.bilinear(A, B, C)
-    return diagonalize(dense, where, kind, n)
+        dense = _real_form(A, B, systems.C) or DenseSystems.bilinear(A, B, systems.C)
+    return diagonalize(dense, where, kind, systems.A.shape[-1])
 
 
 def _real_form(A: Complex, B: Complex, C: Complex) -> DenseSystems | None:

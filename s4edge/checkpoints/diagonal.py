@@ -59,7 +59,9 @@ def read_diagonal(
         C = C * (step * np.abs(A.imag) / (2 * np.pi) < bandlimit * 0.5)
     disc = facts.get("disc", disc, allowed=("zoh", "bilinear", "dss"))
     if disc == "dss":
-        length = known_length(facts, "kernels of disc=dss")
+        length = known_length(
+            facts, "kernels of disc=dss are normalized over the length of the sequences"
+        )
         cut = min(length, kernel_length(facts) or length)
         log_pole, gain = normalized(A, step, cut, _EPSILON)
         # The real part is taken, and not twice.

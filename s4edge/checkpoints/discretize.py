@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,17 +49,29 @@ def softmax_gain(z: Complex, A: Complex, length: int, epsilon: float) -> Complex
     return gain * np.where(grows, np.exp(-z * (length - 1)), 1)
 
 
-def known_length(facts: Facts, kernels: str) -> int:
-    """The length of the sequences, for kernels that depend on it.
+def known_length(facts: Facts, why: str) -> int:
+    """The length of the sequences that a layer sees, for kernels that depend on it.
+
+    Args:
+        facts: about the layer.
+        why: it matters, for the question.
 
     Raises:
         S4EdgeError: it is unknown, or no number of samples.
     """
-    length = facts.get(
-        "length",
-        why=f"{kernels} are normalized over the length of the sequences, which the file does not "
-        "hold",
-    )
-    if not isinstance(length, int) or isinstance(length, bool) or not 1 <= length < 2**31:
-        raise S4EdgeError(f"{facts.path}: length must be a whole number of samples, got {length!r}")
-    return length
+    length = facts.get("length", why=f"{why}, which the file does not hold")
+    return whole_number(facts, "length", length)
+
+
+def whole_number(facts: Facts, key: str, value: Any) -> int:
+    """A number of samples.
+
+    Raises:
+        S4EdgeError: it is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**31:
+        raise S4EdgeError(
+            f"{facts.path}: {key} must be a whole number of samples, got {value!r}; "
+            f"say it with --set {key}=VALUE"
+        )
+    return value

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s4edge.checkpoints.discretize import softmax_gain
+from s4edge.checkpoints.discretize import known_length, softmax_gain, whole_number
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layer import ACTIVATION_NAMES, Layer, LayerReader
 from s4edge.checkpoints.tensors import Tensors
@@ -194,7 +193,9 @@ def _discrete(tensors: Tensors, facts: Facts, Lambda: Complex, d_model: int) -> 
 
 def _reach(tensors: Tensors, facts: Facts, shape: _Shape, version: str, grows: bool) -> _Reach:
     """Which length matters, and asks for it only then."""
-    cut = _whole(tensors, "max_kernel_length", facts.get("max_kernel_length", None) or None)
+    # Upstream takes 0 for none.
+    most = facts.get("max_kernel_length", None) or None
+    cut = None if most is None else whole_number(facts, "max_kernel_length", most)
     if cut is not None and shape.bidirectional:
         return _both_ways(tensors, facts, version, cut)
     if cut is None:
@@ -204,13 +205,13 @@ def _reach(tensors: Tensors, facts: Facts, shape: _Shape, version: str, grows: b
             why = "its kernels hold modes with |a| >= 1, which mean something up to a length only"
         else:
             return _Reach(None, None, None, ())
-        length = _length(tensors, facts, f"{why}, which the file does not hold")
+        length = known_length(facts, why)
         return _Reach(length, length, None, ())
     if version != "softmax":
         # A shorter sequence uses the beginning of the same kernel.
         return _Reach(None, None, cut, ())
     if "length" in facts.overrides or "length" in facts.saved:
-        length = _length(tensors, facts, "")
+        length = known_length(facts, "")
         if length < cut:
             return _Reach(length, length, None, ())
     note = (
@@ -224,9 +225,9 @@ def _both_ways(tensors: Tensors, facts: Facts, version: str, cut: int) -> _Reach
     """Kernels cut and in both directions: as good as uncut for sequences that are no longer."""
     why = (
         f"it is bidirectional with max_kernel_length={cut}, which upstream computes rightly only "
-        "for sequences that are no longer, and their length is not in the file"
+        "for sequences of a length that is no longer"
     )
-    length = _length(tensors, facts, why)
+    length = known_length(facts, why)
     if length > cut:
         raise S4EdgeError(
             f"{_where(tensors)} is bidirectional with max_kernel_length={cut}: for sequences of "
@@ -239,23 +240,6 @@ def _both_ways(tensors: Tensors, facts: Facts, version: str, cut: int) -> _Reach
         f"around for sequences longer than {cut}"
     )
     return _Reach(length if version == "softmax" else None, length, None, (note,))
-
-
-def _length(tensors: Tensors, facts: Facts, why: str) -> int:
-    length = _whole(tensors, "length", facts.get("length", why=why))
-    if length is None:
-        raise S4EdgeError(f"{tensors.path}: {why}; say it with --set length=VALUE")
-    return length
-
-
-def _whole(tensors: Tensors, key: str, value: Any) -> int | None:
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**31:
-        raise S4EdgeError(
-            f"{_where(tensors)}: {key} must be a whole number of samples, got {value}"
-        )
-    return value
 
 
 def _clamped_reciprocal(x: Complex) -> Complex:

@@ -8,6 +8,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from s4edge.checkpoints.discretize import whole_number
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layer import Layer
 from s4edge.checkpoints.tensors import Tensors
@@ -151,6 +152,15 @@ def tile(value: Array, d_model: int, tensors: Tensors) -> Array:
     return np.concatenate([value] * (d_model // systems))
 
 
+def infer_state_size(facts: Facts, half: int) -> int:
+    """Note ``d_state`` where conjugate pairs are stored; upstream makes ``d_state // 2`` of it."""
+    odd = 2 * half + 1
+    said = facts.get("d_state", 2 * half)
+    facts.assumed.pop("d_state", None)
+    facts.infer("d_state", odd if said == odd and not isinstance(said, bool) else 2 * half)
+    return 2 * half
+
+
 def infer_word(facts: Facts, key: str, *words: str) -> None:
     """Note what the tensors tell, in whichever of upstream's words for it was given.
 
@@ -162,6 +172,16 @@ def infer_word(facts: Facts, key: str, *words: str) -> None:
     facts.infer(key, given if given in words else words[0])
 
 
+def infer_kernel(facts: Facts, *words: str) -> None:
+    """`infer_word` for the kind of kernel: ``mode``, or where that is null ``kernel``."""
+    kernel = facts.get("kernel", None)
+    facts.assumed.pop("kernel", None)
+    if kernel is None or facts.get("mode", None) is not None:
+        infer_word(facts, "mode", *words)
+    else:
+        infer_word(facts, "kernel", *words)
+
+
 def kernel_length(facts: Facts) -> int | None:
     """Where upstream cuts kernels, its ``l_max``.
 
@@ -169,11 +189,7 @@ def kernel_length(facts: Facts) -> int | None:
         S4EdgeError: it is no number of samples.
     """
     length = facts.get("l_max", None)
-    if length is not None and (
-        not isinstance(length, int) or isinstance(length, bool) or not 1 <= length < 2**31
-    ):
-        raise S4EdgeError(f"{facts.path}: l_max must be a whole number of samples, got {length!r}")
-    return length
+    return None if length is None else whole_number(facts, "l_max", length)
 
 
 def stored_length(tensors: Tensors, name: str) -> int:

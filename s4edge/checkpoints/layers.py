@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from s4edge.checkpoints import dss, s4_v2, s4_v3, s4block, s4d
+from s4edge.checkpoints.discretize import known_length
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layer import Layer, LayerReader
 from s4edge.checkpoints.tensors import Tensors
@@ -54,4 +57,23 @@ def read_layer(tensors: Tensors, facts: Facts, d_model: int) -> tuple[LayerReade
         )
     # What overflows is refused when the systems are built.
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        return reader, reader.read(tensors, facts, d_model)
+        return reader, _bounded(reader.read(tensors, facts, d_model), facts)
+
+
+def _bounded(layer: Layer, facts: Facts) -> Layer:
+    """With growing modes a layer is good for one length, unless its kernels are cut anyway."""
+    both = [layer.modes] if layer.backward is None else [layer.modes, layer.backward]
+    if all(modes.is_stable.all() for modes in both):
+        return layer
+    if layer.length is not None or layer.kernel_length is not None:
+        return layer
+    largest = max(float(np.exp(modes.log_pole.real.max(initial=-np.inf))) for modes in both)
+    length = known_length(
+        facts,
+        f"its kernels hold modes with |a| >= 1 (up to {largest:.6g}), which mean something up to "
+        "the length of the sequences only",
+    )
+    note = (
+        f"holds modes with |a| >= 1 (up to {largest:.6g}): exact for sequences of {length} samples"
+    )
+    return dataclasses.replace(layer, length=length, notes=(*layer.notes, note))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from s4edge.checkpoints.layer import ACTIVATION_NAMES, Gate, Layer
 from s4edge.checkpoints.output import read_output
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
+from s4edge.model.configuration import Activation
 
 Float = NDArray[np.float64]
 
@@ -47,15 +48,16 @@ def read_layer(
         S4EdgeError: a tensor or a fact is missing, or cannot be read.
     """
     facts.ignore(*_TRAINING_ONLY)
-    _refuse_unread(tensors, facts)
+    _refuse_bottleneck(tensors, facts)
     rows, kernel_rows = infer_rows(tensors, facts, KERNEL, d_model)
-    output = linear.find(tensors, "output_linear.", "output_linear.0.")
-    plain = facts.infer("linear", True) if output is None else False
-    if output is not None and "linear" in (*facts.saved, *facts.overrides):
+    pointwise = _find_pointwise(tensors)
+    if pointwise.output is None:
+        facts.infer("linear", True)
+    elif "linear" in (*facts.saved, *facts.overrides):
         facts.infer("linear", False)
-    channels = rows if output is None else linear.size(tensors, output)[1] // d_model
+    channels = _channels(tensors, facts, pointwise, rows, d_model)
     hyper = None
-    if channels and rows == 2 * channels:
+    if rows == 2 * channels:
         hyper = ACTIVATION_NAMES[
             facts.get(
                 "hyper_act",
@@ -63,70 +65,117 @@ def read_layer(
                 why="it multiplies its systems by others, whose activation is unknown",
             )
         ]
-    else:
+    elif rows == channels:
         facts.infer("hyper_act", None)
-    facts.infer("channels", channels)
-    activation = "identity"
-    if plain:
-        facts.ignore("activation", "postact", "weight_norm")
     else:
-        activation = ACTIVATION_NAMES[facts.get("activation", "gelu", allowed=_ACTIVATIONS)]
+        raise S4EdgeError(
+            f"{tensors.path}: {tensors.prefix}D has {rows} rows for {channels} channels, expected "
+            "as many, or twice as many for hyper_act; the file is damaged"
+        )
+    facts.infer("channels", channels)
     cut = kernel_length(facts) if cuts else None
     if not cuts:
         facts.ignore("l_max")
     kernels = read_kernel(tensors, facts, d_model, kernel_rows)
     D = tensors.take("D", rows, d_model)
-    gate, mixing = _pointwise(tensors, facts, activation, channels, d_model)
+    gate, activation, mixing = _pointwise(tensors, facts, pointwise, channels, d_model)
     layer = as_layer(kernels, D, activation, mixing, cut)
     return replace(layer, hyper=hyper, gate=gate)
 
 
-def _refuse_unread(tensors: Tensors, facts: Facts) -> None:
+@dataclass(frozen=True)
+class _Pointwise:
+    """Prefixes of the linear layers that there are: ``output_linear``, ``input_gate``."""
+
+    output: str | None
+    branch: str | None
+
+
+def _find_pointwise(tensors: Tensors) -> _Pointwise:
+    return _Pointwise(
+        linear.find(tensors, "output_linear.", "output_linear.0."),
+        linear.find(tensors, "input_gate.", "input_gate.0."),
+    )
+
+
+def _channels(
+    tensors: Tensors, facts: Facts, pointwise: _Pointwise, rows: int, d_model: int
+) -> int:
+    """Systems of each feature, not counting those that ``hyper_act`` multiplies by."""
+    if pointwise.output is not None:
+        return linear.size(tensors, pointwise.output)[1] // d_model
+    if pointwise.branch is not None:
+        # Multiplied with the systems as they are.
+        return linear.size(tensors, pointwise.branch)[0] // d_model
+    if rows % 2:
+        return rows
+    said = facts.get("channels", None)
+    facts.assumed.pop("channels", None)
+    if said is not None:
+        return rows // 2 if said == rows // 2 else rows
+    hyper = facts.get(
+        "hyper_act",
+        allowed=_ACTIVATIONS,
+        why=f"without an output_linear it may be of {rows} channels (null), or of {rows // 2} "
+        "multiplied by others",
+    )
+    return rows if hyper is None else rows // 2
+
+
+def _refuse_bottleneck(tensors: Tensors, facts: Facts) -> None:
+    said = facts.get("bottleneck", None)
+    facts.assumed.pop("bottleneck", None)
+    if said is None and linear.find(tensors, "input_linear.", "input_linear.0.") is None:
+        return
     where = f"{tensors.path}: {tensors.prefix.rstrip('.')}".rstrip(": ")
-    for option in ("bottleneck", "shift", "resample"):
-        if facts.get(option, None) not in (None, False):
-            raise S4EdgeError(
-                f"{where} has {option}={facts.get(option)}, which is no part of the form that "
-                "s4edge reads; retrain without it"
-            )
-        facts.assumed.pop(option, None)
-    if linear.find(tensors, "input_linear.", "input_linear.0.") is not None:
-        raise S4EdgeError(
-            f"{where} has a bottleneck (input_linear), which s4edge does not read; retrain "
-            "without it"
-        )
+    raise S4EdgeError(
+        f"{where} has a bottleneck: a linear layer (input_linear) before its systems, which is no "
+        "part of the form that s4edge reads; retrain without it"
+    )
 
 
 def _pointwise(
-    tensors: Tensors, facts: Facts, activation: str, channels: int, d_model: int
-) -> tuple[Gate | None, tuple[Float | None, Float | None, str]]:
-    """Gate, mixing and final activation.
+    tensors: Tensors, facts: Facts, pointwise: _Pointwise, channels: int, d_model: int
+) -> tuple[Gate | None, Activation, tuple[Float | None, Float | None, str]]:
+    """Gate, activation of the systems, mixing and final activation.
 
     With a gate, ``output_linear`` and its activation are the branch through the systems, and
-    ``output_gate`` mixes the product.
+    ``output_gate`` mixes the product. Without ``output_linear`` (``linear``) the systems are not
+    activated, but the gate's input is.
     """
-    branch = linear.find(tensors, "input_gate.", "input_gate.0.")
+    plain, branch = pointwise.output is None, pointwise.branch
+    if plain and branch is None:
+        # Upstream takes them and does nothing with them.
+        facts.ignore("activation", "postact", "weight_norm", "gate")
+        return None, "identity", (None, None, "identity")
+    said = ACTIVATION_NAMES[facts.get("activation", "gelu", allowed=_ACTIVATIONS)]
+    activation: Activation = "identity" if plain else said
+    columns = channels * d_model
     if branch is None:
         facts.infer("gate", None)
-        return None, read_output(tensors, facts, "postact", channels * d_model, d_model)
+        return None, activation, read_output(tensors, facts, "postact", columns, d_model)
     width, _ = linear.size(tensors, branch)
     facts.infer("gate", width // d_model)
-    weight, bias, final = read_output(tensors, facts, "postact", channels * d_model, width)
-    if weight is None or bias is None:
-        raise S4EdgeError(
-            f"{tensors.path}: {tensors.prefix}input_gate has no output_linear beside it; "
-            "the file is damaged"
-        )
+    weight: Float | None = np.eye(width)
+    bias: Float | None = np.zeros(width)
+    final = "identity"
+    if plain:
+        facts.ignore("postact", "weight_norm")
+    else:
+        weight, bias, final = read_output(tensors, facts, "postact", columns, width)
+    assert weight is not None
+    assert bias is not None
     input_weight, input_bias = linear.take(tensors, branch, width, d_model)
     gate = Gate(
         input_weight=input_weight,
         input_bias=input_bias,
-        activation=ACTIVATION_NAMES[activation],
+        activation=said,
         output_weight=weight,
         output_bias=bias,
         output_activation=final,
     )
-    return gate, (*linear.take(tensors, "output_gate.", d_model, width), "identity")
+    prefix = "output_gate."
+    return gate, activation, (*linear.take(tensors, prefix, d_model, width), "identity")
 
 
 def step_sizes(tensors: Tensors, d_model: int) -> Float:

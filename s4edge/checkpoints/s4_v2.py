@@ -1,13 +1,17 @@
-"""The S4 layer of version 2 (``src/models/sequence/ss/s4.py``), diagonal plus low-rank."""
+"""The S4 layer of version 2 (``src/models/sequence/ss/s4.py``): low-rank, or a dense matrix."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from s4edge.checkpoints.dense import Dense, read_dense
+from s4edge.checkpoints.discretize import known_length
 from s4edge.checkpoints.dplr import LowRankSystems, read_low_rank
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.kernels import Kernels, infer_word
+from s4edge.checkpoints.kernels import Kernels, infer_state_size, infer_word
 from s4edge.checkpoints.layer import Layer, LayerReader
 from s4edge.checkpoints.s4_older import KERNEL, read_layer, step_sizes
 from s4edge.checkpoints.tensors import Tensors
@@ -22,7 +26,7 @@ def _read_low_rank(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> K
     """``A = diag(w) - P Q^T``; trained with ``hurwitz``, ``Q = conj P`` and ``Re w < 0``."""
     infer_word(facts, "mode", "nplr")
     rank, systems, half, _ = tensors.shape(KERNEL + "P", "rank", "systems", "d_state / 2", "2")
-    facts.infer("d_state", 2 * half)
+    infer_state_size(facts, half)
     P = tensors.take_complex(KERNEL + "P", rank, systems, half)
     if facts.infer("hurwitz", KERNEL + "log_w_real" in tensors):
         real = np.exp(tensors.take(KERNEL + "log_w_real", systems, half))
@@ -31,16 +35,83 @@ def _read_low_rank(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> K
     else:
         A = tensors.take_complex(KERNEL + "w", systems, half)
         Q = tensors.take_complex(KERNEL + "Q", rank, systems, half)
+    sampling = _sampling(tensors, facts, _stored_length(tensors))
     low_rank = LowRankSystems(
         A=A,
         P=P,
         Q=Q,
         B=tensors.take_complex(KERNEL + "B", 1, systems, half)[0],
         C=tensors.take_complex(KERNEL + "C", rows, d_model, half),
-        step=step_sizes(tensors, d_model),
-        stored_length=_stored_length(tensors),
+        step=sampling.rate * step_sizes(tensors, d_model),
+        stored_length=sampling.nodes,
     )
-    return read_low_rank(low_rank, tensors, "s4-v2-dplr")
+    kernels = read_low_rank(low_rank, tensors, "s4-v2-dplr")
+    return replace(kernels, length=sampling.length)
+
+
+def _read_dense(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Kernels:
+    """State matrices as they are, one for all features: real (mode ``real``) or not (``slow``)."""
+    n, _ = tensors.shape(KERNEL + "A", "d_state", "d_state")
+    real = not tensors.is_complex(KERNEL + "A")
+    infer_word(facts, "mode", "real" if real else "slow")
+    if real or n % 2:
+        facts.infer("d_state", n)
+    else:
+        infer_state_size(facts, n // 2)
+    # Options of low-rank kernels, which this one takes and does not use.
+    facts.ignore("hurwitz", "resample")
+
+    def take(name: str, *shape: int) -> Complex:
+        if real:
+            return tensors.take(KERNEL + name, *shape).astype(np.complex128)
+        return tensors.take_complex(KERNEL + name, *shape)
+
+    dense = Dense(
+        A=take("A", n, n)[None],
+        B=take("B", n)[None],
+        C=take("C", rows, d_model, n),
+        step=step_sizes(tensors, d_model),
+    )
+    return read_dense(dense, tensors, f"s4-v2-{'real' if real else 'dense'}")
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    """How kernels are computed: at a multiple of the step sizes, over so many samples.
+
+    Attributes:
+        rate: what step sizes are multiplied by.
+        nodes: samples of the kernel.
+        length: the one sequence length that this is for, or None.
+    """
+
+    rate: float
+    nodes: int
+    length: int | None = None
+
+
+def _sampling(tensors: Tensors, facts: Facts, stored: int) -> _Sampling:
+    """With ``resample``, upstream stretches the kernel that it has to the sequence's length.
+
+    Raises:
+        S4EdgeError: the length is missing, or is one for which upstream's own kernel is wrong.
+    """
+    if not facts.get("resample", False, allowed=(False, True)):
+        return _Sampling(1.0, stored)
+    length = known_length(
+        facts, "with resample=true kernels are stretched to the length of the sequences"
+    )
+    rate = stored / length
+    nodes = int(stored / rate)
+    # Rounding may take upstream elsewhere: to twice its kernel, or to an odd number of nodes, of
+    # which its inverse transform gives one sample less.
+    if rate * length > stored or nodes != length or nodes % 2:
+        raise S4EdgeError(
+            f"{tensors.path}: {tensors.prefix.rstrip('.') or 'the layer'} has resample=true, by "
+            f"which upstream computes no kernel of {length} samples from one of {stored}: take an "
+            "even length"
+        )
+    return _Sampling(rate, nodes, length)
 
 
 def _stored_length(tensors: Tensors) -> int:
@@ -72,11 +143,14 @@ def _stored_length(tensors: Tensors) -> int:
 
 def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     # Longer inputs double the kernel's length, so that l_max cuts nothing.
-    return read_layer(tensors, facts, d_model, _read_low_rank, cuts=False)
+    kernel = _read_low_rank if KERNEL + "P" in tensors else _read_dense
+    return read_layer(tensors, facts, d_model, kernel, cuts=False)
 
 
 def _claims(tensors: Tensors) -> bool:
-    return KERNEL + "omega" in tensors and KERNEL + "P" in tensors
+    low_rank = KERNEL + "omega" in tensors and KERNEL + "P" in tensors
+    # Diagonal kernels of version 3 store an A too.
+    return low_rank or (KERNEL + "A" in tensors and KERNEL + "inv_A_real" not in tensors)
 
 
 READER = LayerReader("S4 of version 2", _CLASSES, _claims, _read)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from s4edge.checkpoints.diagonal import Diagonal, read_diagonal
+from s4edge.checkpoints.discretize import known_length
 from s4edge.checkpoints.dplr import LowRankSystems, read_low_rank, refuse_bandlimit
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.kernels import Kernels, infer_word, stored_length
+from s4edge.checkpoints.kernels import Kernels, infer_state_size, infer_word, stored_length
 from s4edge.checkpoints.layer import Layer, LayerReader
 from s4edge.checkpoints.s4_older import KERNEL, read_layer, step_sizes
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.checkpoints.transforms import TRANSFORMS, transform
+from s4edge.errors import S4EdgeError
+from s4edge.systems.modes import Modes
 
 Complex = NDArray[np.complex128]
 
+# A delayed mode's first value, which D takes back, is so much larger than the mode's at most.
+_LARGEST_GAIN = 1e8
 _CLASSES = ("src.models.s4.s4.S4", "src.models.sequence.ss.s4.S4")
 
 
@@ -23,7 +30,7 @@ def _poles(tensors: Tensors, facts: Facts, name: str, floor: float) -> Complex:
     """``-f(inv_{name}_real) + i {name}_imag``, (systems, half)."""
     stored = f"{KERNEL}inv_{name}_real"
     systems, half = tensors.shape(stored, "systems", "d_state / 2")
-    facts.infer("d_state", 2 * half)
+    infer_state_size(facts, half)
     real_type = facts.get("real_type", "exp", allowed=TRANSFORMS)
     real = transform(tensors.take(stored, systems, half), real_type, floor)
     return -real + 1j * tensors.take(f"{KERNEL}{name}_imag", systems, half)
@@ -64,7 +71,44 @@ def _read_low_rank(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> K
 def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     low_rank = KERNEL + "inv_w_real" in tensors
     kernel = _read_low_rank if low_rank else _read_diagonal
-    return read_layer(tensors, facts, d_model, kernel, cuts=True)
+    layer = read_layer(tensors, facts, d_model, kernel, cuts=True)
+    if not facts.get("shift", False, allowed=(False, True)):
+        return layer
+    where = f"{tensors.path}: {tensors.prefix.rstrip('.') or 'the layer'}"
+    if layer.backward is not None:
+        raise S4EdgeError(
+            f"{where} is bidirectional with shift=true, for which upstream takes the backward "
+            "kernel alone and turns it round; no such system can be represented"
+        )
+    if layer.kernel_length is None:
+        return _delayed(layer, where)
+    length = known_length(
+        facts,
+        f"with shift=true and l_max={layer.kernel_length} upstream computes longer sequences "
+        "wrongly, and it depends on their length",
+    )
+    if length > layer.kernel_length:
+        raise S4EdgeError(
+            f"{where} has shift=true, by which upstream computes no convolution for sequences of "
+            f"{length} samples where l_max={layer.kernel_length} cuts the kernel; up to that it "
+            "does: --set length=..."
+        )
+    return replace(_delayed(layer, where), kernel_length=None, length=length)
+
+
+def _delayed(layer: Layer, where: str) -> Layer:
+    """``K[k - 1]`` for ``K[k]``: what upstream's ``shift`` does (both ends flipped and padded)."""
+    modes = layer.modes
+    with np.errstate(over="ignore", invalid="ignore"):
+        weight = modes.weight * np.exp(-modes.log_pole)
+        before = np.bincount(modes.channel, weights=weight.real, minlength=modes.channels)
+    largest = np.abs(modes.weight).max(initial=0)
+    if not np.abs(weight).max(initial=0) <= _LARGEST_GAIN * largest:
+        raise S4EdgeError(
+            f"{where} has shift=true and poles too near 0 for a delay; retrain without it"
+        )
+    modes = Modes.make(modes.log_pole, weight, modes.channel, modes.channels)
+    return replace(layer, modes=modes, D=layer.D - before)
 
 
 def _claims(tensors: Tensors) -> bool:

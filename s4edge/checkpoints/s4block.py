@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4edge.checkpoints import linear
-from s4edge.checkpoints.dense import read_dense
+from s4edge.checkpoints.dense import Dense, read_dense
 from s4edge.checkpoints.diagonal import Diagonal, read_diagonal
 from s4edge.checkpoints.dplr import LowRankSystems, read_low_rank, refuse_bandlimit
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.kernels import (
     Kernels,
     as_layer,
+    infer_kernel,
     infer_rows,
-    infer_word,
+    infer_state_size,
     kernel_length,
     stored_length,
 )
@@ -43,7 +44,7 @@ _TRAINING_ONLY = (
     "lr", "wd", "dropout", "tie_dropout", "drop_kernel", "dt_min", "dt_max", "dt_tie", "init",
     "measure", "rank", "deterministic", "backend", "verbose", "initializer", "transposed", "n_ssm",
     "real_random", "real_scale", "imag_random", "imag_scale", "B_random", "B_init", "B_scale",
-    "P_scale", "normalize", "random_real", "random_imag", "random_B", "init_args", "layer",
+    "P_scale", "normalize", "random_real", "random_imag", "random_B", "init_args",
 )  # fmt: skip
 _KERNEL = "kernel."
 
@@ -62,8 +63,6 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     kernels = _read_kernel(inner, facts, d_model, kernel_rows)
     D = inner.take("D", rows, d_model)
     multiplied = facts.get("mult_act", None, allowed=tuple(ACTIVATION_NAMES))
-    if multiplied is None:
-        facts.assumed.pop("mult_act", None)
     # An older name of final_act wins where it is given.
     older = facts.get("postact", None) is not None
     facts.assumed.pop("postact", None)
@@ -82,14 +81,22 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
 
 
 def _refuse_unread(tensors: Tensors, facts: Facts) -> None:
-    """Options that upstream's own class cannot be built with."""
-    for option in ("gate", "bottleneck"):
-        if facts.get(option, None) is not None:
-            raise S4EdgeError(
-                f"{tensors.path}: {tensors.prefix.rstrip('.')} has {option}="
-                f"{facts.get(option)}, which no S4Block of upstream runs with and s4edge does not "
-                "read; retrain without it"
-            )
+    """Options that upstream's own class cannot be built with, or that need what is not read."""
+    where = f"{tensors.path}: {tensors.prefix.rstrip('.') or 'the layer'}"
+    if facts.get("gate", None) is not None:
+        raise S4EdgeError(
+            f"{where} has gate={facts.get('gate')}, with which upstream's S4Block cannot be built; "
+            "the file is of other code, which s4edge does not know"
+        )
+    bottleneck = linear.find(tensors, "input_linear.") is not None
+    if facts.get("bottleneck", None) is not None or bottleneck:
+        raise S4EdgeError(
+            f"{where} has a bottleneck: a linear layer (input_linear) before its systems, which is "
+            "no part of the form that s4edge reads; retrain without it"
+        )
+    # The training repository's word for what is inside; nothing else runs there.
+    facts.get("layer", "fftconv", allowed=("fftconv",))
+    for option in ("gate", "bottleneck", "layer"):
         facts.assumed.pop(option, None)
     facts.ignore("gate_act")
 
@@ -98,8 +105,12 @@ def _activation(tensors: Tensors, facts: Facts, rows: int, d_model: int) -> tupl
     """The number of channels, and the activation after the systems, which may halve ``D``'s."""
     prefix = linear.find(tensors, "output_linear.0.")
     if prefix is None:
-        name = facts.get("activation", "gelu", allowed=(*ACTIVATION_NAMES, "glu"))
-        halves = name == "glu"
+        name = facts.get("activation", "gelu", allowed=(*ACTIVATION_NAMES, *GLU_NAMES))
+        halves = name in GLU_NAMES
+        if halves and facts.get("channels", None) == rows:
+            # The training repository's class does not give the systems twice the channels first.
+            halves = False
+        facts.assumed.pop("channels", None)
     else:
         halves = rows * d_model == 2 * linear.size(tensors, prefix)[1]
         if halves:
@@ -107,7 +118,7 @@ def _activation(tensors: Tensors, facts: Facts, rows: int, d_model: int) -> tupl
         else:
             name = facts.get("activation", "gelu", allowed=tuple(ACTIVATION_NAMES))
     channels = facts.infer("channels", rows // 2 if halves else rows)
-    return channels, "glu" if name == "glu" else ACTIVATION_NAMES[name]
+    return channels, GLU_NAMES[name] if name in GLU_NAMES else ACTIVATION_NAMES[name]
 
 
 def _steps(tensors: Tensors, facts: Facts, d_model: int, half: int) -> Float:
@@ -151,11 +162,15 @@ def _read_kernel(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Ker
 
 
 def _read_diagonal(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Kernels:
-    infer_word(facts, "mode", "diag", "s4d")
+    infer_kernel(facts, "diag", "s4d")
     real_only = facts.infer("is_real", "kernel.A_imag" not in tensors)
     A = _poles(tensors, facts, real_only)
     systems, half = A.shape
-    facts.infer("d_state", half if real_only else 2 * half)
+    kind, size = "s4block-diag", 2 * half
+    if real_only:
+        kind, size = "s4block-real", facts.infer("d_state", half)
+    else:
+        infer_state_size(facts, half)
     step = _steps(tensors, facts, d_model, half)
     if real_only:
         B: Complex = tensors.take("kernel.B", 1, systems, half)[0].astype(np.complex128)
@@ -163,20 +178,19 @@ def _read_diagonal(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> K
     else:
         B = tensors.take_complex("kernel.B", 1, systems, half)[0]
         C = tensors.take_complex("kernel.C", rows, d_model, half)
-    kind, size = ("s4block-real", half) if real_only else ("s4block-diag", 2 * half)
     diagonal = Diagonal(A, B, C, step)
     return read_diagonal(diagonal, tensors, facts, "zoh", kind, size)
 
 
 def _read_low_rank(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Kernels:
-    infer_word(facts, "mode", "nplr", "dplr", "s4")
+    infer_kernel(facts, "nplr", "dplr", "s4")
     facts.infer("is_real", False)
     # The low-rank kernel is bilinear whatever is said.
     facts.ignore("disc")
     refuse_bandlimit(tensors, facts)
     A = _poles(tensors, facts, real_only=False)
     systems, half = A.shape
-    facts.infer("d_state", 2 * half)
+    infer_state_size(facts, half)
     rank = tensors.shape("kernel.P", "rank", "systems", "d_state / 2", "2")[0]
     P = tensors.take_complex("kernel.P", rank, systems, half)
     return read_low_rank(
@@ -195,7 +209,7 @@ def _read_low_rank(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> K
 
 
 def _read_dense(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Kernels:
-    infer_word(facts, "mode", "dense", "slow", "real")
+    infer_kernel(facts, "dense", "slow", "real")
     facts.get("comp", False, allowed=(False,))
     facts.assumed.pop("comp", None)
     # Dense kernels take but do not use the options of diagonal ones.
@@ -204,7 +218,21 @@ def _read_dense(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Kern
         tensors.take("kernel.inv_dt", d_model, 1),
         facts.get("dt_transform", "exp", allowed=TRANSFORMS),
     )
-    return read_dense(tensors, facts, step, rows, "s4block-dense")
+    systems, n, _, _ = tensors.shape("kernel.A", "systems", "d_state", "d_state", "2")
+    if n % 2:
+        facts.infer("d_state", n)
+    else:
+        infer_state_size(facts, n // 2)
+    return read_dense(
+        Dense(
+            A=tensors.take_complex("kernel.A", systems, n, n),
+            B=tensors.take_complex("kernel.B", systems, n),
+            C=tensors.take_complex("kernel.C", rows, d_model, n),
+            step=step,
+        ),
+        tensors,
+        "s4block-dense",
+    )
 
 
 def _claims(tensors: Tensors) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 
 from s4edge.checkpoints.discretize import zero_order_hold
 from s4edge.checkpoints.facts import Facts
+from s4edge.checkpoints.kernels import infer_state_size
 from s4edge.checkpoints.layer import Layer, LayerReader
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.systems.modes import Modes
@@ -19,7 +20,7 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     """Zero-order hold of ``A = -exp(log_A_real) + i A_imag``, B = 1, twice the real part."""
     facts.ignore("lr", "dropout", "dt_min", "dt_max", "transposed")
     _, half = tensors.shape("kernel.log_A_real", "d_model", "d_state / 2")
-    facts.infer("d_state", 2 * half)
+    infer_state_size(facts, half)
     A = -np.exp(tensors.take("kernel.log_A_real", d_model, half)) + 1j * tensors.take(
         "kernel.A_imag", d_model, half
     )

@@ -131,9 +131,21 @@ class Tensors:
         self._taken.add(self.prefix + name)
         return int(self._find(name).item())
 
+    def is_complex(self, name: str) -> bool:
+        """Whether a tensor is of a complex type. Raises as `shape` where it is missing."""
+        return self._find(name).is_complex()
+
     def take_complex(self, name: str, *shape: int) -> NDArray[np.complex128]:
-        """A complex tensor stored as reals with a last axis of 2; ``shape`` without that axis."""
-        parts = self.take(name, *shape, 2)
+        """A complex tensor, ``shape``, or one stored as reals with a last axis of 2. As `take`."""
+        tensor = self._find(name)
+        if tensor.is_complex() and tensor.layout is torch.strided and not tensor.is_meta:
+            tensor = torch.view_as_real(tensor.detach().resolve_conj())
+            parts = Tensors(self.path, {self.prefix + name: tensor}).take(
+                self.prefix + name, *shape, 2
+            )
+            self._taken.add(self.prefix + name)
+        else:
+            parts = self.take(name, *shape, 2)
         return parts[..., 0] + 1j * parts[..., 1]
 
     def finish(self) -> None:
