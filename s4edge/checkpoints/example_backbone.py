@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 from s4edge.checkpoints.assemble import NormReading, Piece, assemble, fill, provenance
 from s4edge.checkpoints.facts import Facts
@@ -22,12 +21,12 @@ def claims(names: set[str]) -> bool:
 
 
 def read(tensors: Tensors, facts: Facts) -> SequenceModel:
-    """Read a whole model; ``facts.saved`` are its constructor's arguments.
+    """Read a whole model; ``facts`` are its constructor's arguments.
 
     Raises:
         S4EdgeError: a tensor is missing, left over or wrong, or a fact is missing.
     """
-    layer_facts = facts.within(_layer_options(tensors, facts))
+    layer_facts = _of_layer(tensors, facts)
     d_model, d_input = tensors.shape("encoder.weight", "d_model", "d_input")
     d_output = tensors.shape("decoder.weight", "d_output", "d_model")[0]
     for key, value in (("d_input", d_input), ("d_output", d_output), ("d_model", d_model)):
@@ -51,19 +50,18 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
     fill(model.encoder, asdict(tensors.linear("encoder.", d_model, d_input)))
     fill(model.decoder, asdict(tensors.linear("decoder.", d_output, d_model)))
     tensors.finish()
-    layer_facts.finish()
     facts.finish()
     layout = f"example.py backbone, {' and '.join(sorted(names))}"
     model.provenance = provenance(layout, tensors, facts, pieces)
     return model.eval()
 
 
-def _layer_options(tensors: Tensors, facts: Facts) -> dict[str, Any]:
-    """Take the layer's own options out of the backbone's; check that its class is the one found."""
-    said = facts.saved.pop("layer", None)
-    options = facts.saved.pop("layer_kwargs", None) or {}
-    if not isinstance(options, dict):
+def _of_layer(tensors: Tensors, facts: Facts) -> Facts:
+    """The facts of the layers; checks that their class is the one found."""
+    if facts.says("layer"):
+        check_class(tensors.under("s4_layers.0."), str(facts.get("layer")))
+        facts.given.pop("layer")
+    if not isinstance(facts.saved.get("layer_kwargs") or {}, dict):
         raise S4EdgeError(f"{tensors.path}: its configuration's layer_kwargs is no JSON object")
-    if said is not None:
-        check_class(tensors.under("s4_layers.0."), str(said))
-    return options
+    length = {"length": facts.get("length")} if facts.says("length") else {}
+    return facts.part("layer_kwargs", dotted=False).again(**length)

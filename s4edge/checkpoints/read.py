@@ -9,6 +9,7 @@ from typing import Any
 from s4edge.checkpoints import bare_layer, example_backbone, sequence_backbone
 from s4edge.checkpoints.container import read_container
 from s4edge.checkpoints.facts import Facts, read_sidecar
+from s4edge.checkpoints.interpolation import resolve
 from s4edge.checkpoints.layers import check_class
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
@@ -30,10 +31,9 @@ def read_checkpoint(path: str | Path, overrides: Mapping[str, Any] | None = None
     overrides = dict(overrides or {})
     container = read_container(path, weights=overrides.pop("weights", None))
     tensors, names = Tensors(path, container.tensors), set(container.tensors)
-    facts = Facts(path, overrides)
-    cls = _read_configuration(path, facts, container.config)
-    model = _read(path, tensors, names, facts, cls)
-    model.provenance.notes = [*container.notes, *model.provenance.notes]
+    saved, cls, notes = _configuration(path, container.config)
+    model = _read(path, tensors, names, Facts(path, overrides, saved), cls)
+    model.provenance.notes = [*container.notes, *notes, *model.provenance.notes]
     return model
 
 
@@ -58,39 +58,19 @@ def _read(
     )
 
 
-# What upstream's trainer saves of its configuration and a reader asks for; the rest is training.
-_MODEL_PARTS = ("model", "encoder", "decoder", "d_input", "d_output", "l_output")
-
-
-def _read_configuration(path: Path, facts: Facts, saved: Any) -> str | None:
-    """Put the sidecar's or else the file's own configuration into the facts.
-
-    Returns:
-        The class that the sidecar names.
-    """
+def _configuration(path: Path, saved: Any) -> tuple[dict[str, Any], str | None, list[str]]:
+    """The sidecar's configuration or else the file's own, the class named there, and notes."""
     sidecar = read_sidecar(path)
-    if sidecar is None:
-        if isinstance(saved, dict) and isinstance(saved.get("model"), dict):
-            parts = {key: saved[key] for key in _MODEL_PARTS if key in saved}
-            facts.saved = _without_references(parts)
-        return None
-    facts.saved = dict(sidecar["config"])
-    if "L" in sidecar and "length" not in facts.saved:
-        facts.saved["length"] = sidecar["L"]
-    return sidecar.get("cls")
-
-
-def _without_references(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without values that hydra would have looked up elsewhere or left open."""
-    out: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            out[key] = _without_references(value)
-        elif isinstance(value, list):
-            out[key] = [_without_references(v) if isinstance(v, dict) else v for v in value]
-        elif not (isinstance(value, str) and ("${" in value or value == "???")):
-            out[key] = value
-    return out
+    if sidecar is not None:
+        config = resolve(sidecar["config"])
+        if "L" in sidecar:
+            config.setdefault("length", sidecar["L"])
+        return config, sidecar.get("cls"), []
+    if not isinstance(saved, dict):
+        return {}, None, []
+    if not isinstance(saved.get("model"), dict):
+        return {}, None, ["its hyper_parameters are not those of upstream's trainer: not used"]
+    return resolve(saved), None, []
 
 
 def _check_class(path: Path, said: str | None, *known: str) -> None:

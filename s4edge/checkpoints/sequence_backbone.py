@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
-
+from s4edge.checkpoints import trainer
 from s4edge.checkpoints.assemble import (
-    NormReading,
     Piece,
     assemble,
     feedforward,
@@ -19,6 +17,7 @@ from s4edge.checkpoints.assemble import (
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layer import ACTIVATION_NAMES, Layer
 from s4edge.checkpoints.layers import read_layer
+from s4edge.checkpoints.norms import read_norm
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import ModelConfig, NormPlacement, Pooling
@@ -30,7 +29,11 @@ CLASSES = (
     "train.SequenceLightningModule(encoder, model, decoder)",
     "train.SequenceLightningModule",
 )
-_TRAINING_ONLY = ("dropout", "tie_dropout", "track_norms", "dropinp", "transposed", "d_model")
+# Version 2 has "init" and "verbose" too; what is transposed only changes the order of axes.
+_TRAINING_ONLY = (
+    "dropout", "tie_dropout", "track_norms", "dropinp", "transposed", "d_model", "init", "verbose",
+)  # fmt: skip
+DECODER_MODES = ("last", "first", "pool", "sum", "ragged", "full")
 _POOLINGS: dict[str, Pooling] = {"pool": "mean", "sum": "sum", "last": "last", "first": "first"}
 
 
@@ -42,7 +45,7 @@ def claims(names: set[str]) -> bool:
 def read(tensors: Tensors, facts: Facts) -> SequenceModel:
     """Read a backbone, or a whole model as upstream's Lightning module saves it.
 
-    ``facts.saved`` is the backbone's configuration, or one with it under ``model`` beside
+    ``facts`` are of the backbone's configuration, or of one with it under ``model`` beside
     ``encoder`` and ``decoder``.
 
     Raises:
@@ -50,21 +53,19 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
     """
     outer = facts
     whole = any(name.startswith("model.layers.") for name in tensors.names())
-    if whole:
-        saved = facts.saved.pop("model", None)
-        facts = outer.within(dict(saved) if isinstance(saved, dict) else {})
     backbone = tensors.under("model.") if whole else tensors
-    layer_options = facts.saved.pop("layer", None)
+    if trainer.is_trainers(facts):
+        trainer.look_beside_the_model(facts)
+        facts = outer.part("model", dotted=False)
     # The backbone's name for itself.
-    facts.saved.pop("_name_", None)
-    options = layer_options if isinstance(layer_options, list) else [layer_options or {}]
-    facts.ignore(*_TRAINING_ONLY)
+    facts.ignore("_name_", *_TRAINING_ONLY)
+    options = facts.parts("layer", dotted=False)
 
     d_model = _features(backbone)
     facts.infer("d_model", d_model)
-    layer_facts = [facts.within(_layer_options(facts, each)) for each in options]
-    pieces, names = _blocks(backbone, facts, layer_facts, d_model)
-    norm = _read_norm(backbone.under("norm."), facts, d_model) if _prenorm(backbone) else None
+    length = outer.get("length") if outer.says("length") else None
+    pieces, names = _blocks(backbone, facts, options, d_model, length)
+    norm = read_norm(backbone.under("norm."), facts, d_model) if _prenorm(backbone) else None
     config = ModelConfig(
         d_input=d_model, d_output=d_model, d_model=d_model, encoder="none", blocks=(),
         pooling="none", decoder="none", length=None,
@@ -76,9 +77,7 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
     for name, parameters in numbers.items():
         fill(model.get_submodule(name), parameters)
     tensors.finish()
-    # Only now: what is not heard by one part may be by another.
-    for each in (*layer_facts, facts, outer):
-        each.finish()
+    outer.finish()
     layout = f"SequenceModel{' with encoder and decoder' if whole else ''}, {' and '.join(names)}"
     model.provenance = provenance(layout, tensors, facts, pieces)
     return model.eval()
@@ -97,11 +96,11 @@ def _features(backbone: Tensors) -> int:
 
 
 def _blocks(
-    backbone: Tensors, facts: Facts, layer_facts: list[Facts], d_model: int
+    backbone: Tensors, facts: Facts, options: list[Facts], d_model: int, length: Any
 ) -> tuple[list[Piece], list[str]]:
     count = backbone.count("layers")
-    kinds = len(layer_facts)
-    repeat = int(facts.get("n_repeat", 1))
+    kinds = len(options)
+    repeat = facts.whole("n_repeat", 1)
     if count % (repeat * kinds):
         raise S4EdgeError(
             f"{backbone.path}: it has {count} layers, which {kinds} kinds repeated {repeat} times "
@@ -117,7 +116,7 @@ def _blocks(
     names: list[str] = []
     for index in range(count):
         prefix = f"layers.{index}."
-        block, child = backbone.under(prefix), layer_facts[index % kinds]
+        block, child = backbone.under(prefix), _of_layer(options[index % kinds], facts, length)
         name, layer, projection = _layer(block.under("layer."), child, d_model)
         if both:
             _, other, _ = _layer(block.under("reverse_layer."), child, d_model)
@@ -129,7 +128,7 @@ def _blocks(
             Piece(
                 name=backbone.prefix + prefix.rstrip("."),
                 layer=layer,
-                norm=_read_norm(block.under("norm."), facts, d_model),
+                norm=read_norm(block.under("norm."), facts, d_model),
                 placement=placement,
                 residual=_residual(backbone, facts, index + 1),
                 projection=projection,
@@ -139,15 +138,13 @@ def _blocks(
     return pieces, names
 
 
-def _layer_options(facts: Facts, options: dict[str, Any]) -> dict[str, Any]:
-    """A layer's configuration without what the backbone or the training gives it."""
-    options = dict(options)
-    name = options.pop("_name_", None)
-    if name is not None:
-        facts.given["layer"] = name
-    for key in ("transposed", "dropout"):
-        options.pop(key, None)
-    return options
+def _of_layer(options: Facts, facts: Facts, length: Any) -> Facts:
+    """The facts of one layer; what the backbone gives to each or the training needs is no news."""
+    layer = options.again(**({} if length is None else {"length": length}))
+    if layer.says("_name_"):
+        facts.given["layer"] = layer.get("_name_")
+    layer.ignore("_name_", "transposed", "dropout")
+    return layer
 
 
 def _layer(tensors: Tensors, facts: Facts, d_model: int) -> tuple[str, Layer, Any]:
@@ -175,75 +172,35 @@ def _placement(backbone: Tensors, facts: Facts) -> NormPlacement:
 
 
 def _stride(backbone: Tensors, facts: Facts) -> int:
-    pool = facts.get("pool", None)
-    if pool is None:
+    pool = facts.part("pool")
+    word = pool.word(None)
+    if word is None:
         return 1
-    known = isinstance(pool, dict) and pool.get("_name_") == "pool" and pool.get("expand") is None
-    if not known:
+    expand = pool.only("expand", None, 1)
+    stride = pool.whole("pool" if pool.says("pool") else "stride", 1)
+    if word not in ("pool", "avg", "sample") or (stride != 1 and word == "sample"):
         raise S4EdgeError(
-            f"{backbone.path}: pool={pool} cannot be read; supported: average pooling ('pool') "
-            "without expansion"
+            f"{backbone.path}: pool={word} (stride {stride}, expand {expand}) cannot be read; "
+            "supported: average pooling ('pool', 'avg') without expansion"
         )
-    return int(pool.get("stride", 1))
+    return stride
 
 
 def _residual(backbone: Tensors, facts: Facts, number: int) -> tuple[float, float] | None:
-    residual = facts.get(
-        "residual", why="whether and how the blocks' inputs are added cannot be told from tensors",
-        allowed=None,
-    )  # fmt: skip
-    options = {} if residual is None or isinstance(residual, str) else dict(residual)
-    kind = options.pop("_name_", residual)
+    residual = facts.part("residual")
+    kind = residual.word(why=(
+        "whether and how the blocks' inputs are added cannot be told from tensors"
+    ))  # fmt: skip
     if kind in (None, "F", "N", "none", "ff", "feedforward"):
         return None
     if kind in ("R", "residual"):
-        return float(options.get("alpha", 1.0)), float(options.get("beta", 1.0))
+        return residual.number("alpha", 1.0), residual.number("beta", 1.0)
     if kind in ("D", "decay"):
-        beta = number ** -float(options.get("power", 0.5))
-        return (1 - beta**2) ** 0.5 if options.get("l2", True) else 1 - beta, beta
+        beta = number ** -float(residual.number("power", 0.5))
+        return (1 - beta**2) ** 0.5 if residual.get("l2", True) else 1 - beta, beta
     raise S4EdgeError(
-        f"{backbone.path}: residual={residual} cannot be read; supported: R, D, F or none"
+        f"{backbone.path}: residual={kind} cannot be read; supported: R, D, F or none"
     )
-
-
-def _read_norm(tensors: Tensors, facts: Facts, d_model: int) -> NormReading:
-    """A norm by its tensors; one without tensors must be said to be none or an instance norm."""
-    facts.ignore("norm")
-    if "norm.m" in tensors:
-        facts.inferred["norm"] = "layer, one scale for all features"
-        parameters = {"scale": tensors.take("norm.s", 1), "shift": tensors.take("norm.m", 1)}
-        return NormReading("standardize", 0.0, parameters)
-    if "norm.running_mean" in tensors:
-        facts.inferred["norm"] = "batch, folded into a scale and shift"
-        return _folded_batch_norm(tensors, d_model)
-    if "norm.ln.weight" in tensors:
-        facts.inferred["norm"] = "layer"
-        return NormReading("layer", 1e-5, asdict(tensors.affine("norm.ln.", d_model)))
-    affine = "norm.weight" in tensors
-    said = facts.get("norm", "layer" if affine else None)
-    kind = said.get("_name_", "layer") if isinstance(said, dict) else said
-    if affine and kind in ("group", "instance", "layer"):
-        return NormReading(kind, 1e-5, asdict(tensors.affine("norm.", d_model)))
-    if not affine and kind in (None, "none"):
-        return NormReading()
-    if not affine and kind == "instance":
-        return NormReading("instance", 1e-5, {})
-    raise S4EdgeError(
-        f"{tensors.path}: norm={said} does not fit the tensors under {tensors.prefix}; "
-        "supported: layer, batch, instance, group, none"
-    )
-
-
-def _folded_batch_norm(tensors: Tensors, d_model: int) -> NormReading:
-    """Running statistics, and weight and bias if there are any, as one scale and shift."""
-    tensors.take_count("norm.num_batches_tracked")
-    mean = tensors.take("norm.running_mean", d_model)
-    deviation = np.sqrt(tensors.take("norm.running_var", d_model) + 1e-5)
-    weight, bias = np.ones(d_model), np.zeros(d_model)
-    if "norm.weight" in tensors:
-        weight, bias = (tensors.take(f"norm.{name}", d_model) for name in ("weight", "bias"))
-    scale = weight / deviation
-    return NormReading("affine", 0.0, {"weight": scale, "bias": bias - mean * scale})
 
 
 def _ends(
@@ -252,10 +209,11 @@ def _ends(
     """Encoder and decoder of the training module, and the pooling that the decoder does."""
     facts.ignore("d_input", "d_output", "d_model")
     numbers: dict[str, Any] = {}
-    encoder = facts.saved.pop("encoder", None)
+    encoder = facts.part("encoder")
     if "encoder.0.weight" in tensors and "encoder.0.bias" in tensors:
         linear = tensors.linear("encoder.0.", config.d_model, None)
-        facts.infer("encoder", "linear")
+        encoder.ignore("_name_")
+        facts.inferred["encoder"] = "linear"
         config = replace(config, encoder="linear", d_input=linear.weight.shape[1])
         numbers["encoder"] = asdict(linear)
     elif "encoder.0.weight" in tensors:
@@ -264,33 +222,42 @@ def _ends(
             tensors.shape("encoder.0.weight", "tokens", "d_model")[0],
             config.d_model,
         )
-        facts.infer("encoder", "embedding")
+        encoder.ignore("_name_")
+        facts.inferred["encoder"] = "embedding"
         config = replace(config, encoder="embedding", d_input=table.shape[0])
         numbers["encoder"] = {"weight": table}
-    elif encoder not in (None, "id", "none"):
-        raise S4EdgeError(f"{tensors.path}: encoder={encoder} cannot be read")
-    decoder = facts.saved.pop("decoder", None) or {}
-    decoder = decoder if isinstance(decoder, dict) else {"_name_": decoder}
-    if decoder.get("_name_", "sequence") != "sequence":
-        raise S4EdgeError(f"{tensors.path}: decoder={decoder['_name_']} cannot be read")
-    mode = decoder.get("mode") or facts.get(
-        "mode", allowed=tuple(_POOLINGS), why="how the decoder pools over time is unknown"
-    )
-    if mode not in _POOLINGS:
-        raise S4EdgeError(f"{tensors.path}: decoder mode={mode} cannot be read")
-    if "l_output" in decoder:
-        facts.saved["l_output"] = decoder["l_output"]
-    l_output = facts.get("l_output", 0, allowed=(0, 1, None))
+    elif encoder.said and encoder.word() not in (None, "id", "none"):
+        raise S4EdgeError(f"{tensors.path}: encoder={encoder.word()} cannot be read")
+    facts.keep_apart("mode", decoder=DECODER_MODES)
+    decoder = facts.part("decoder", plain=("mode", "l_output"))
+    if decoder.said and decoder.word("sequence") not in (None, "sequence"):
+        raise S4EdgeError(f"{tensors.path}: decoder={decoder.word()} cannot be read")
+    decoder.ignore("use_lengths")
+    mode = _mode(decoder)
+    whose = decoder if decoder.says("l_output") else facts
+    l_output = whose.get("l_output", 0, allowed=(0, 1, None))
+    facts.ignore("l_output")
+    decoder.ignore("l_output")
     if l_output is None and mode in ("pool", "sum"):
         raise S4EdgeError(
             f"{tensors.path}: a decoder with mode={mode} and an output per sample (l_output=null) "
             "gives running means or sums, which cannot be read"
         )
     pooling: Pooling = "none" if l_output is None else _POOLINGS[mode]
-    facts.given["decoder mode"] = mode
     config = replace(config, pooling=pooling)
     if "decoder.0.output_transform.weight" in tensors:
         linear = tensors.linear("decoder.0.output_transform.", None, config.d_model)
         config = replace(config, decoder="linear", d_output=linear.weight.shape[0])
         numbers["decoder"] = asdict(linear)
     return config, numbers
+
+
+def _mode(decoder: Facts) -> str:
+    """How the decoder pools; upstream's default where it was configured without."""
+    if decoder.said and decoder.saved and not decoder.says("mode"):
+        decoder.ignore("mode")
+        return "last"
+    mode: str = decoder.get(
+        "mode", allowed=tuple(_POOLINGS), why="how the decoder pools over time is unknown"
+    )
+    return mode

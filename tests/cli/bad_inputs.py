@@ -203,7 +203,7 @@ def facts() -> Iterator[Case]:
         ("sidecar of another layer", {"config": {"layer": "models.s4.s4.S4Block"}},
          "says models.s4.s4.S4Block, the tensors under s4_layers.0 are of minimal S4D"),
         ("sidecar with an unknown option", {"config": {"layer_kwargs": {"chunky": 1}}},
-         "its configuration gives chunky=1, which this layout does not know; known: d_"),
+         "gives layer_kwargs.chunky=1, which this layout does not know; known: d_"),
         ("sidecar with a value not supported", {"config": {"prenorm": "perhaps"}},
          "prenorm=perhaps cannot be read; supported: false, true"),
         ("sidecar with options that are none", {"config": {"layer_kwargs": "d_state=8"}},
