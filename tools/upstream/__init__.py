@@ -1,0 +1,1 @@
+"""s4edge compared with upstream's own code; see `run.py`."""

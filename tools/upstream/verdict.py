@@ -1,0 +1,224 @@
+"""What s4edge makes of a saved model, compared with what upstream's code computes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import s4edge
+from upstream.draws import Draw
+from upstream.models import Recorded, relative_error, walk
+
+OUTCOMES = ("exact", "told", "refused", "WRONG", "CRASH")
+_LIMIT = 1e-4
+_QUESTION = re.compile(r"say it with --set ([\w.]+)=")
+_MOST_QUESTIONS = 12
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How one model was read.
+
+    Attributes:
+        outcome: one of `OUTCOMES`; ``told``: another model than the saved one, but every
+            difference is among the facts that s4edge says it assumed.
+        message: the error, or why it was refused.
+        streams: whether it also ran sample by sample, as exactly.
+        asked: facts that had to be given, because neither file says them.
+    """
+
+    outcome: str
+    message: str
+    streams: bool = False
+    asked: dict[str, Any] = field(default_factory=dict)
+
+
+class Truth:
+    """What is true of a drawn model, by the keys that s4edge uses for it."""
+
+    def __init__(self, drawn: Draw, defaults: Mapping[str, Any]) -> None:
+        self._drawn = drawn
+        self._defaults = defaults
+        self._values: dict[str, list[Any]] = {"length": [drawn.length]}
+        self._collect(drawn.config, "")
+        for key, value in walk(drawn.config):
+            self._values.setdefault(key, [])
+            if value not in self._values[key]:
+                self._values[key].append(value)
+
+    def _collect(self, config: Any, prefix: str) -> None:
+        """Nested keys by their dotted names: ``decoder.mode``, ``norm.eps``, ``layer.mode``."""
+        if isinstance(config, list | tuple):
+            for each in config:
+                self._collect(each, prefix)
+        elif isinstance(config, dict):
+            for key, value in config.items():
+                name = f"{prefix}{key}"
+                if prefix:
+                    self._values.setdefault(name, []).append(value)
+                    short = name.split(".", 1)[1] if name.startswith("model.") else name
+                    if short != name:
+                        self._values.setdefault(short, []).append(value)
+                self._collect(value, f"{name}.")
+
+    def known(self, key: str) -> list[Any]:
+        """All values that the configuration gives it; none if it is left to upstream."""
+        values = self._values.get(key)
+        if values is None:
+            values = self._values.get(key.replace("_", ".", 1), [])
+        return values
+
+    def value(self, key: str) -> tuple[bool, Any]:
+        """Whether it is one value, and which: as configured, or upstream's default."""
+        values = self.known(key)
+        if values:
+            return all(v == values[0] for v in values), values[0]
+        leaf = key.rpartition(".")[2]
+        if leaf in self._defaults:
+            return True, self._defaults[leaf]
+        return False, None
+
+    def differing(self, assumed: Mapping[str, Any]) -> dict[str, Any]:
+        """Assumed facts that are not so, with the truth."""
+        return {
+            key: self.known(key)[0]
+            for key, value in assumed.items()
+            if any(not _same(value, true) for true in self.known(key))
+        }
+
+
+# Names of the same thing.
+_SYNONYMS = [
+    {None, "id", "identity", "linear", "none"},
+    {"silu", "swish"},
+    {"R", "residual"},
+    {"diag", "s4d"},
+    {"nplr", "dplr", "s4"},
+]
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one == other:
+        return True
+    try:
+        return any(one in names and other in names for names in _SYNONYMS)
+    except TypeError:  # of dictionaries
+        return False
+
+
+def judge(path: Path, recorded: Recorded, drawn: Draw) -> Verdict:
+    """Read a saved model and compare its outputs."""
+    truth = Truth(drawn, recorded.defaults)
+    facts: dict[str, Any] = {}
+    while True:
+        verdict, model = _read(path, recorded, facts)
+        question = _QUESTION.search(verdict.message) if verdict.outcome == "refused" else None
+        if question is None or drawn.way == "sidecar" or len(facts) == _MOST_QUESTIONS:
+            break
+        known, value = truth.value(question[1])
+        if not known or question[1] in facts:
+            break
+        facts[question[1]] = value
+    if verdict.outcome == "WRONG" and model is not None:
+        differing = truth.differing(model.provenance.assumed)
+        if differing and not verdict.message.startswith("as a stream"):
+            again, _ = _read(path, recorded, facts | differing)
+            outcome = "told" if again.outcome in ("exact", "refused") else "WRONG"
+            told = f"assumed {', '.join(differing)}; said so: {again.outcome} {again.message}"
+            verdict = Verdict(outcome, f"{verdict.message}; {told}")
+    return Verdict(verdict.outcome, verdict.message, verdict.streams, facts)
+
+
+def _read(
+    path: Path, recorded: Recorded, facts: Mapping[str, Any]
+) -> tuple[Verdict, s4edge.SequenceModel | None]:
+    model = None
+    try:
+        with torch.no_grad():
+            model = s4edge.load(path, dict(facts))
+            outcome, message = compare(model(recorded.x.clone()).double().numpy(), recorded)
+            running = _streamed(model, recorded.x) if outcome == "exact" else None
+            if running is not None:
+                outcome, message = compare(_last(running, recorded.y), recorded)
+                message = message if outcome == "exact" else f"as a stream: {message}"
+    except s4edge.S4EdgeError as error:
+        return Verdict("refused", str(error).replace(str(path), "FILE")), model
+    except Exception as error:  # whatever else comes out is a crash, to be counted
+        return Verdict("CRASH", f"{type(error).__name__}: {error}"), model
+    return Verdict(outcome, message, running is not None), model
+
+
+def _streamed(model: s4edge.SequenceModel, x: torch.Tensor) -> NDArray[np.float64] | None:
+    """Its outputs sample by sample; None where it cannot run so, or not for as long."""
+    if model.config.cannot_stream:
+        return None
+    try:
+        return model.stream(x.clone()).double().numpy()
+    except s4edge.S4EdgeError:
+        return None
+
+
+def is_case(path: Path) -> bool:
+    """Whether it is a checkpoint with a recorded input and output beside it."""
+    return path.suffix in (".pt", ".ckpt") and path.with_suffix(".npz").exists()
+
+
+def recorded_case(path: Path) -> tuple[str, Verdict]:
+    """Name and verdict of a case with its recorded outputs.
+
+    Its ``NAME.note.json``, if there is one, has the ``facts`` to be given, and under ``or`` others
+    that would do as well.
+    """
+    with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
+        data = {key: file[key] for key in file.files}
+    recorded = Recorded(
+        state={},
+        x=torch.from_numpy(data["x"]),
+        y=data["y"].astype(np.float64),
+        y64=data.get("y64"),
+        error32=float(data.get("err32", np.nan)),
+        defaults={},
+    )
+    note = path.with_name(f"{path.stem}.note.json")
+    said = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+    for facts in (said.get("facts", {}), *said.get("or", [])):
+        verdict, _ = _read(path, recorded, facts)
+        if verdict.outcome != "refused":
+            break
+    return path.stem, Verdict(verdict.outcome, verdict.message, verdict.streams, facts)
+
+
+def _last(running: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of a stream's outputs those that the whole sequence gives."""
+    if running.ndim == y.ndim + 1:
+        return running[:, -1]
+    return running[:, -y.shape[1] :] if running.ndim == y.ndim == 3 else running
+
+
+def compare(found: NDArray[np.float64], recorded: Recorded) -> tuple[str, str]:
+    """Whether an output is upstream's, to what float32 allows."""
+    y = recorded.y
+    if found.shape != y.shape:
+        return "WRONG", f"shape {found.shape}, upstream's is {y.shape}"
+    if not np.isfinite(found).all():
+        return "WRONG", "not finite"
+    error, limit = relative_error(y, found), _LIMIT
+    if recorded.y64 is not None:
+        error = min(error, relative_error(recorded.y64, found))
+        limit = max(limit, 10 * recorded.error32)
+    return ("exact", f"{error:.1e}") if error < limit else ("WRONG", f"relative error {error:.2g}")
+
+
+def reason(message: str) -> str:
+    """A refusal's message without what is of this one file: its layers' names and numbers."""
+    out = message.replace("FILE: ", "").replace("FILE", "it")
+    out = re.sub(r"(model\.|backbone\.)?(s4_)?layers?\.\d+[\w.]*", "LAYER", out)
+    return re.sub(r"-?\b\d+(\.\d+)?(e-?\d+)?\b", "#", out)[:200]
