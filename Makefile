@@ -12,11 +12,12 @@ demo: .venv/demo-installed
 test: .venv/dev-installed
 	$(BIN)/python -m pytest --numprocesses auto $(PYTEST_OPTIONS)
 
-## Linter, formatter, types of the public API.
+## Linter, formatter, types of the public API, imports between rooms.
 lint: .venv/dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 ## The base install in a fresh environment: size, import times, every command of a board.
 base: .venv/dev-installed

@@ -10,8 +10,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from s4edge.errors import MissingExtraError, S4EdgeError
+from s4edge.version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 # onnxruntime, since 1.29, reports its use to its maker: a thread, a database in the home folder and
 # a connection, none of which belongs on a board. Set to 0 beforehand, it may.

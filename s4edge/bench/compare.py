@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from s4edge.bench import words
 from s4edge.bench.file import read_bench
 from s4edge.errors import S4EdgeError
-from s4edge.reports.bench import words
 
 CONFIDENCE = 0.95
 _MOST_ROUNDS = 500

@@ -232,7 +232,7 @@ class BenchResult:
     """What the benchmark of one or several graphs found.
 
     Attributes:
-        device: the machine, as `s4edge.runtime.describe_device` gives it.
+        device: the machine, as `s4edge.bench.describe_device` gives it.
         runtime: what ran the graphs, such as ``"onnxruntime 1.20.1"``.
         threads: threads that one run might use.
         started: when, in UTC, as ISO 8601 has it; by the machine's clock, which may be wrong.

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import s4edge
 from s4edge.bench.machine.pinning import pinned
 from s4edge.errors import S4EdgeError, means_no_memory
 from s4edge.runtime.graph import GraphInfo
@@ -60,7 +59,7 @@ class WorkerProcess:
                     text=True,
                     # Where this very s4edge is, and not where the user is, whose files could bear
                     # the names of modules: Python looks there first.
-                    cwd=Path(s4edge.__path__[0]).resolve().parent,
+                    cwd=Path(__file__).resolve().parents[2],
                     # Ctrl-C is the bench's to hear: it ends its processes itself.
                     start_new_session=True,
                 )

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-import s4edge
 from s4edge.checkpoints import bare_layer, example_backbone, sequence_backbone
 from s4edge.checkpoints.container import read_container
 from s4edge.checkpoints.facts import Facts, read_sidecar
@@ -42,6 +41,7 @@ from s4edge.model.file import read_description
 from s4edge.model.sequence_model import Provenance, SequenceModel
 from s4edge.systems.hinf import hinf_distance
 from s4edge.systems.modes import Modes
+from s4edge.version import VERSION
 from s4edge.workflows.compress import check_state_size
 
 Complex = NDArray[np.complex128]
@@ -161,7 +161,7 @@ def compress_upstream(
 def _write(
     source: _Source, tensors: StateDict, output: Path, entry: dict[str, Any]
 ) -> SequenceModel:
-    history = {"version": s4edge.__version__, "source": source.path.name, "history": [entry]}
+    history = {"version": VERSION, "source": source.path.name, "history": [entry]}
     sidecar = {"cls": source.cls, "config": source.config}
     if source.length is not None:
         sidecar["L"] = source.length

@@ -135,7 +135,7 @@ def bench(
       s4edge bench --compare board.json laptop.json
     """  # noqa: D301
     # Here and not above, so that `s4edge --help` does not wait for onnxruntime.
-    from s4edge import runtime
+    from s4edge import bench as benchmark
 
     _check_usage(compare, host, remote_command, ssh_options, markdown, as_json)
     outputs = BenchOutputs(saved, html, markdown, as_json, verbose)
@@ -155,8 +155,8 @@ def bench(
         else:
             try:
                 with output.progress("Measuring") as progress:
-                    result = runtime.bench(models, threads, duration, rate, deadline, progress)
-            except runtime.BenchFailedError as error:
+                    result = benchmark.bench(models, threads, duration, rate, deadline, progress)
+            except benchmark.BenchFailedError as error:
                 result, failure = error.result, str(error)
             answer = result.to_json()
     outputs.write(answer, failure)
@@ -203,11 +203,11 @@ def _bench_there(
     ssh_options: tuple[str, ...],
 ) -> tuple[dict[str, Any], str | None]:
     """Measure on another machine; give the answer, and why it is not all."""
-    from s4edge import runtime
     from s4edge.bench.remote import RemoteBench
+    from s4edge.runtime import read_info
 
     for model in models:
-        runtime.read_info(model)  # a bad one is found here sooner than there
+        read_info(model)  # a bad one is found here sooner than there
     far = RemoteBench(
         host,
         models,

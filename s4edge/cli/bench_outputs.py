@@ -93,7 +93,7 @@ class BenchOutputs:
         report: Callable[[], Iterable[RenderableType]],
         failure: str | None,
     ) -> None:
-        from s4edge.runtime import write_bench
+        from s4edge.bench import write_bench
 
         writers: tuple[tuple[Path | None, Callable[[Path], None]], ...] = (
             (self.saved, lambda path: write_bench(path, answer)),

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from s4edge import __version__
 from s4edge.errors import MissingExtraError, S4EdgeError, means_no_memory
+from s4edge.version import VERSION
 
 # Modules are imported when their command is called, so that --help is fast.
 _COMMANDS = {
@@ -69,7 +69,7 @@ class _Commands(click.Group):
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="s4edge")
+@click.version_option(VERSION, prog_name="s4edge")
 def cli() -> None:
     """Compress trained S4 / S4D / DSS models and stream them on small CPUs.
 

@@ -13,11 +13,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-import s4edge
 from s4edge.errors import S4EdgeError
 from s4edge.files import replacing
 from s4edge.model.configuration import ModelConfig
 from s4edge.model.sequence_model import Provenance, SequenceModel
+from s4edge.version import VERSION
 
 FORMAT = 1
 _KEY = "s4edge"
@@ -32,7 +32,7 @@ def save_model(model: SequenceModel, path: str | Path) -> None:
     provenance = model.provenance
     description = {
         "format": FORMAT,
-        "version": s4edge.__version__,
+        "version": VERSION,
         "config": model.config.to_json(),
         "source": provenance.source,
         "upstream": {

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from s4edge.compression.states.methods.balanced import NEGLIGIBLE
+from s4edge.systems.balancing import NEGLIGIBLE
 from s4edge.systems.generators import Generators, same_shape
 from s4edge.systems.lapack import jacobi_svd
 from s4edge.systems.modes import Complex, Float, Modes, expm1

@@ -14,14 +14,14 @@ import pytest
 from click.testing import CliRunner
 from small_graph import WriteGraph
 
-from s4edge.bench import measuring
+from s4edge.bench import GraphResult, bench, measuring
 from s4edge.bench.file import parse_bench
 from s4edge.bench.machine import pinning
 from s4edge.bench.measuring import Measuring
 from s4edge.bench.worker import Worker
 from s4edge.bench.worker_process import WorkerProcess
 from s4edge.errors import S4EdgeError
-from s4edge.runtime import GraphResult, Stream, bench, read_info
+from s4edge.runtime import Stream, read_info
 
 DESIGN_KEYS = {
     *("model", "mode", "samples_per_run", "threads", "latency_us", "us_per_sample"),
@@ -187,7 +187,7 @@ def test_last_line_of_a_dying_worker_is_told(
 def test_interrupted_bench_leaves_no_processes(write_graph: WriteGraph, name: str) -> None:
     paths = [str(write_graph("a.onnx")), str(write_graph("b.onnx"))]
     program = (
-        "import sys, time; from s4edge.runtime import bench; "
+        "import sys, time; from s4edge.bench import bench; "
         "bench(sys.argv[1:], duration=5, progress=lambda done: print(done, flush=True))"
     )
     with subprocess.Popen(

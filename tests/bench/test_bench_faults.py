@@ -17,13 +17,12 @@ import pytest
 from small_graph import WriteGraph
 from test_bench import children
 
-from s4edge.bench import measuring, worker_process
+from s4edge.bench import BenchFailedError, bench, measuring, worker_process
 from s4edge.bench.file import parse_bench
 from s4edge.bench.machine.pinning import pinned
 from s4edge.bench.measuring import Measuring
 from s4edge.bench.worker import Worker
 from s4edge.errors import S4EdgeError
-from s4edge.runtime import BenchFailedError, bench
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ import pytest
 from fake_machine import put
 from test_load import write_stat
 
+from s4edge.bench import GraphResult
 from s4edge.bench.conditions import Watch, machine_warnings, model_warnings
 from s4edge.bench.results import ColdStart, Conditions, Histogram, Memory, Round
-from s4edge.runtime import GraphResult
 
 BOARD: dict[str, Any] = {"cores": 4, "emulated": False}
 

@@ -12,9 +12,10 @@ import pytest
 from onnx import helper, numpy_helper
 from small_graph import WriteGraph
 
+from s4edge.bench import describe_device, peak_rss_bytes
 from s4edge.bench.machine.memory import MemoryUse, memory_use
 from s4edge.bench.worker_process import WorkerProcess
-from s4edge.runtime import describe_device, peak_rss_bytes, read_info
+from s4edge.runtime import read_info
 
 
 def child_peaks(megabytes: int) -> tuple[int, int]:

@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 from s4edge_command import Outcome, call, call_process, snapshot
 
-from s4edge.bench import measuring
+from s4edge.bench import measuring, read_bench
 from s4edge.bench.file import parse_bench
 from s4edge.cli import output
-from s4edge.runtime import read_bench
 
 
 @pytest.fixture(autouse=True)
@@ -185,7 +184,7 @@ def test_a_file_that_cannot_be_written_is_said_before_measuring(
     def fail(*_: object) -> None:
         raise AssertionError("it measured")
 
-    monkeypatch.setattr("s4edge.runtime.bench", fail)
+    monkeypatch.setattr("s4edge.bench.bench", fail)
     found = call(work, "bench", "model-s64.onnx", "-o", path)
     assert found.status in (1, 2)
     assert says in found.stderr or "is a directory" in found.stderr

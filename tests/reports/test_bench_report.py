@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from rich.console import Console
 
+from s4edge.bench import BenchResult, GraphResult
 from s4edge.bench.intervals import Ratio
 from s4edge.bench.results import (
     ColdStart,
@@ -15,7 +16,6 @@ from s4edge.bench.results import (
     Round,
 )
 from s4edge.reports.bench.table import bench_report, bench_table
-from s4edge.runtime import BenchResult, GraphResult
 
 LATE = Deadline(
     us=200,

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import ModuleType
 
+import pytest
+
+import s4edge.bench
 import s4edge.runtime
 
 
@@ -20,6 +24,7 @@ def test_a_stream_imports_no_more_than_it_needs() -> None:
     assert {name for name in found if name.startswith("s4edge")} == {
         "s4edge",
         "s4edge.errors",
+        "s4edge.version",
         "s4edge.runtime",
         *(f"s4edge.runtime.{name}" for name in ("graph", "predict", "stream")),
     }
@@ -37,8 +42,9 @@ def test_a_worker_imports_no_more_than_it_needs() -> None:
     }
 
 
-def test_every_name_is_there() -> None:
-    assert dir(s4edge.runtime) == sorted(s4edge.runtime.__all__)
-    for name in s4edge.runtime.__all__:
+@pytest.mark.parametrize("room", [s4edge.bench, s4edge.runtime], ids=["bench", "runtime"])
+def test_every_name_is_there(room: ModuleType) -> None:
+    assert dir(room) == sorted(room.__all__)
+    for name in room.__all__:
         # Not a module that happens to be called so.
-        assert callable(getattr(s4edge.runtime, name))
+        assert callable(getattr(room, name))

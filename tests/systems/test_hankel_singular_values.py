@@ -25,8 +25,8 @@ from random_systems import (
 )
 
 import s4edge
-from s4edge.compression.states.methods import balanced
-from s4edge.compression.states.methods.balanced import NEGLIGIBLE, hankel_singular_values
+from s4edge.systems import balancing
+from s4edge.systems.balancing import NEGLIGIBLE, hankel_singular_values
 from s4edge.systems.modes import Modes
 
 
@@ -127,7 +127,7 @@ def test_both_ways_to_singular_values_agree(
         make(-0.02 - 0.5 * decays(rng, n) + 1j * np.linspace(0.1, 3, n), weights(rng, n))
     )
     plain = [values(modes) for modes in systems]
-    monkeypatch.setattr(balanced, "_MILD", np.inf)
+    monkeypatch.setattr(balancing, "_MILD", np.inf)
     for modes, found in zip(systems, plain, strict=True):
         expected = values(modes)
         count = int((expected > NEGLIGIBLE * expected[0]).sum())
@@ -142,7 +142,7 @@ def test_mildly_graded_systems_do_not_need_jacobi_rotations(
     n = 12
     size = np.geomspace(1, range_, n)
     modes = make(-0.01 + 1j * np.linspace(0.1, 3, n), size * np.exp(1j * rng.uniform(0, 6, n)))
-    monkeypatch.setattr(balanced, "jacobi_svd", fail_unless_empty)
+    monkeypatch.setattr(balancing, "jacobi_svd", fail_unless_empty)
     assert worst_relative_error(modes) < 1e-13
 
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from random_systems import FAMILIES, dense_real, make, merged, weights
 from system_strategies import systems
 
-from s4edge.compression.states.methods.balanced import balanced_truncation, hankel_singular_values
+from s4edge.compression.states.methods.balanced import balanced_truncation
+from s4edge.systems.balancing import hankel_singular_values
 from s4edge.systems.hinf import frequency_response, hinf_distance
 from s4edge.systems.modes import Modes
 

@@ -13,9 +13,9 @@ from random_systems import FAMILIES, decays, side_by_side, weights
 from scipy.linalg import lapack, qr
 
 from s4edge.compression.states.base import Reduced
-from s4edge.compression.states.methods import balanced
-from s4edge.compression.states.methods.balanced import balanced_truncation, hankel_singular_values
-from s4edge.systems import hinf, parallel
+from s4edge.compression.states.methods.balanced import balanced_truncation
+from s4edge.systems import balancing, hinf, parallel
+from s4edge.systems.balancing import hankel_singular_values
 from s4edge.systems.hinf import hinf_distance
 from s4edge.systems.lapack import jacobi_svd, pivoted_r
 from s4edge.systems.modes import Modes
@@ -121,7 +121,7 @@ def same_bits(first: Reduced, second: Reduced) -> bool:
 
 def test_the_same_bits_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     together, _, orders = some_systems()
-    monkeypatch.setattr(balanced, "_MOST", 3)
+    monkeypatch.setattr(balancing, "_MOST", 3)
     monkeypatch.setattr(hinf, "_MOST", 3)
     results = []
     for threads in (1, 2, 5):

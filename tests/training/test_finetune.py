@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from s4edge.api import evaluate
-from s4edge.compression.states.methods.balanced import hankel_singular_values
 from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
+from s4edge.systems.balancing import hankel_singular_values
 from s4edge.training.finetune import Watch, finetune_model
 from s4edge.training.initial import initial_model
 from s4edge.training.settings import Settings

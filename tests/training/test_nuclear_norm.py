@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from s4edge.compression.states.methods.balanced import hankel_singular_values
 from s4edge.model.sequence_model import SequenceModel
+from s4edge.systems.balancing import hankel_singular_values
 from s4edge.training.initial import initial_model
 from s4edge.training.nuclear_norm import NuclearNorm, _cross_gramian, _sign
 from s4edge.training.trainable import Trainable

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from s4edge.compression.states.base import Float, Int
-from s4edge.compression.states.methods.balanced import hankel_singular_values
 from s4edge.compression.states.shared import h2_distance
+from s4edge.systems.balancing import hankel_singular_values
 from s4edge.systems.hinf import hinf_distance
 from s4edge.systems.modes import Modes
 

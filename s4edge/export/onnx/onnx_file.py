@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 import torch
 
-import s4edge
 from s4edge.data.dataset import Data
 from s4edge.data.metrics import Score, require_targets, score
 from s4edge.errors import S4EdgeError
@@ -25,6 +24,7 @@ from s4edge.export.onnx.step_graph import step_graph
 from s4edge.files import replacing
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.runtime import Stream, open_graph, predict
+from s4edge.version import VERSION
 
 FORMAT = 1
 MODES = ("step", "chunk", "sequence")
@@ -226,7 +226,7 @@ def _describe(
     inputs = {value.name: value.type.tensor_type.shape.dim for value in graph.graph.input}
     description = {
         "format": FORMAT,
-        "version": s4edge.__version__,
+        "version": VERSION,
         "mode": mode,
         "samples_per_run": 1 if mode == "step" else chunk,
         "d_input": inputs["x"][-1].dim_value,

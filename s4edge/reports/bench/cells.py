@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from s4edge.reports.bench import words
+from s4edge.bench import words
 
 
 def warnings(texts: Sequence[str]) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
+from s4edge.bench import words
 from s4edge.reports import page
-from s4edge.reports.bench import cells, plots, words
+from s4edge.reports.bench import cells, plots
 
 
 def compare_page(comparison: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import rich.box
 from rich.table import Table
 from rich.text import Text
 
-from s4edge.reports.bench import words
+from s4edge.bench import words
 
 
 def compare_report(comparison: Mapping[str, Any]) -> list[Table | Text]:

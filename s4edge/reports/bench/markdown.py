@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from s4edge.reports.bench import words
+from s4edge.bench import words
 
 # What Markdown or HTML would take for its own; "@" and "#" would call people and issues.
 _SIGNS = re.compile(r"([\\`*_\[\]<>&|~@#$])")

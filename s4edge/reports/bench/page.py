@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from s4edge.bench import words
 from s4edge.reports import page
-from s4edge.reports.bench import cells, plots, words
+from s4edge.reports.bench import cells, plots
 
 Row = Mapping[str, Any]
 # A heading, and the cell of a row; both HTML.

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from s4edge.reports.bench import svg, words
+from s4edge.bench import words
+from s4edge.reports.bench import svg
 from s4edge.reports.bench.svg import LETTER, LINE, WIDTH, Axis
 
 # Colours of the style sheet; more models than these take turns.

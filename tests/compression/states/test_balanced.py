@@ -22,11 +22,8 @@ from system_strategies import systems
 
 import s4edge
 from s4edge.compression.states.base import Reduced
-from s4edge.compression.states.methods.balanced import (
-    NEGLIGIBLE,
-    balanced_truncation,
-    hankel_singular_values,
-)
+from s4edge.compression.states.methods.balanced import balanced_truncation
+from s4edge.systems.balancing import NEGLIGIBLE, hankel_singular_values
 from s4edge.systems.hinf import hinf_distance
 from s4edge.systems.modes import Modes
 

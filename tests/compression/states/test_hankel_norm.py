@@ -12,7 +12,7 @@ from method_checks import well_conditioned as system
 from random_systems import FAMILIES, make, rounding, weights
 from system_strategies import systems
 
-from s4edge.compression.states.methods.balanced import hankel_singular_values
+from s4edge.systems.balancing import hankel_singular_values
 from s4edge.systems.hinf import frequency_response
 from s4edge.systems.modes import Modes
 

@@ -19,13 +19,13 @@ from random_systems import FAMILIES, Dense, dense_balanced_truncation, dense_rea
 from system_strategies import systems
 
 from s4edge.compression.states.base import Use
-from s4edge.compression.states.methods.balanced import hankel_singular_values
 from s4edge.compression.states.methods.finite_horizon import (
     finite_horizon_truncation,
     horizon_factor,
 )
 from s4edge.compression.states.methods.modal import peak_gains
 from s4edge.errors import S4EdgeError
+from s4edge.systems.balancing import hankel_singular_values
 from s4edge.systems.generators import Generators
 from s4edge.systems.modes import Modes
 from s4edge.systems.realization import balanced_systems

@@ -10,8 +10,8 @@ from method_checks import NOTHING, error, feedthrough, kernel, reduce
 from random_systems import FAMILIES, decays, make, rounding, side_by_side
 from system_strategies import systems
 
-from s4edge.compression.states.methods.balanced import hankel_singular_values
 from s4edge.compression.states.methods.registry import METHODS
+from s4edge.systems.balancing import hankel_singular_values
 from s4edge.systems.modes import Modes
 
 PROPERTY = settings(deadline=None, max_examples=30, derandomize=True)

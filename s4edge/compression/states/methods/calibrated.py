@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from s4edge.compression.states.base import UNKNOWN, Float, Int, Reduced, Use
-from s4edge.compression.states.methods.balanced import NEGLIGIBLE, diagonalize
+from s4edge.systems.balancing import NEGLIGIBLE, diagonalize
 from s4edge.systems.generators import Generators, same_shape
 from s4edge.systems.modes import Complex, Modes, expm1
 from s4edge.systems.parallel import blocks_of, map_blocks

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from s4edge.compression.states.base import UNKNOWN, Float, Int, Reduced, Use
-from s4edge.compression.states.methods.balanced import NEGLIGIBLE
+from s4edge.systems.balancing import NEGLIGIBLE
 from s4edge.systems.generators import same_shape
 from s4edge.systems.gramians import cauchy_factor
 from s4edge.systems.modes import Modes, expm1, log1p

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from s4edge.compression.states.base import UNKNOWN, Int, Reduced, Use
-from s4edge.compression.states.methods.balanced import balanced_truncation, diagonalize
+from s4edge.compression.states.methods.balanced import balanced_truncation
 from s4edge.errors import S4EdgeError
+from s4edge.systems.balancing import diagonalize
 from s4edge.systems.generators import Generators, same_shape
 from s4edge.systems.modes import Float, Modes, expm1
 from s4edge.systems.realization import balance

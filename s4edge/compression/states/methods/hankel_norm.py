@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from s4edge.compression.states.base import UNKNOWN, Int, Reduced, Use
-from s4edge.compression.states.methods.balanced import diagonalize
+from s4edge.systems.balancing import diagonalize
 from s4edge.systems.hinf import frequency_response, hinf_distance
 from s4edge.systems.modes import Complex, Float, Modes, log1p
 from s4edge.systems.realization import (
