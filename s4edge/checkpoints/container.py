@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
-import re
-import warnings
-import zipfile
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from s4edge.checkpoints import unpickle
+from s4edge.checkpoints.plain import plain
+from s4edge.checkpoints.stored import TENSORS
+from s4edge.checkpoints.torch_file import TorchFile, open_torch_file
 from s4edge.errors import S4EdgeError
 
 # Where training scripts put the state dict.
@@ -26,13 +22,7 @@ _EMA_KEYS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict", "ema_model"
 _EMA_INNER_KEYS = (*_STATE_DICT_KEYS, "module", "shadow")
 # The same as a part of a state dict: how its names begin, and those of the ordinary weights.
 _EMA_PREFIXES = (("model_ema.", "model."), ("ema_model.", "model."), ("ema.", ""))
-# How files of torch.save begin, new and old.
-_ZIP, _PICKLE = b"PK", b"\x80"
-# What torch.load raises on files that are damaged or none of its own.
-_LOAD_ERRORS = (
-    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError,
-    IndexError, TypeError, AssertionError, zipfile.BadZipFile,
-)  # fmt: skip
+_TENSORS = (Tensor, *TENSORS)
 
 
 @dataclass(frozen=True)
@@ -80,7 +70,6 @@ def read_container(path: Path, weights: str | None = None) -> Container:
         raise S4EdgeError(f"cannot read {path}: {error.strerror}") from error
     if empty:
         raise S4EdgeError(f"{path} is empty: the copy or download did not finish; fetch it again")
-    content: Any
     if path.suffix == ".safetensors":
         try:
             content = load_file(path)
@@ -88,84 +77,20 @@ def read_container(path: Path, weights: str | None = None) -> Container:
             raise S4EdgeError(
                 f"{path} is no readable safetensors file ({error}); fetch it again"
             ) from error
-    else:
-        content = _torch_load(path)
-    return _choose(path, content, weights)
+        return _choose(path, content, weights)
+    with open_torch_file(path) as file:
+        return _choose(path, file.content, weights, file)
 
 
-def _torch_load(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():
-            # What torch warns of is refused below.
-            warnings.simplefilter("ignore")
-            try:
-                return torch.load(path, map_location="cpu", weights_only=True)
-            except pickle.UnpicklingError as error:
-                return _load_as_data(path, error)
-    except _LOAD_ERRORS as error:
-        text = str(error)
-        with open(path, "rb") as file:
-            start = file.read(2)
-        code = _needs_code(text, start)
-        if code is not None:
-            raise S4EdgeError(
-                f"{path} holds Python objects{code} that only running code from the file could "
-                "restore; refused. Re-save the weights alone: "
-                f"torch.save({{'model': model.state_dict()}}, '{path.name}')"
-            ) from error
-        reason = " ".join(text.split(". ")[0].split())[:120] or "it ends too early"
-        if start != _ZIP and start[:1] != _PICKLE:
-            reason = "it does not begin like one"
-        elif isinstance(error, pickle.UnpicklingError):
-            reason = "its pickle cannot be followed"
-        raise S4EdgeError(
-            f"{path} is no readable PyTorch checkpoint ({reason}); it is truncated, damaged or "
-            "another kind of file: fetch or save it again"
-        ) from error
-
-
-def _needs_code(text: str, start: bytes) -> str | None:
-    """What the file asks to run, in words that may be empty; None if that is not the trouble."""
-    named = re.search(r"GLOBAL (\S+) was not an allowed global", text) or re.search(
-        r"Trying to (?:load|call) \W*(?:unsupported GLOBAL )?([\w.]+)", text
-    )
-    if named:
-        return f" ({named.group(1)})"
-    if "TorchScript" in text:
-        return " (TorchScript)"
-    # A plain pickle of another protocol than torch's own.
-    return "" if start[:1] == _PICKLE and "Unsupported operand" in text else None
-
-
-def _load_as_data(path: Path, refusal: pickle.UnpicklingError) -> Any:
-    """What weights_only would not read, with objects as records of themselves.
-
-    Raises:
-        UnpicklingError: the ``refusal``, or one that names what would have to be run.
-    """
-    try:
-        with open(path, "rb") as file:
-            # Of an open zip torch reads what it needs. Given another file as such, it would try
-            # whether it is a tar archive and unpack that.
-            zipped = file.read(4) == _ZIP + b"\x03\x04"
-            source: Any = file if zipped else BytesIO(path.read_bytes())
-            source.seek(0)
-            return torch.load(
-                source, map_location="cpu", weights_only=False, pickle_module=unpickle
-            )
-    except unpickle.CodeNeededError:
-        raise
-    except (*_LOAD_ERRORS, RecursionError, MemoryError):
-        raise refusal from None
-
-
-def _choose(path: Path, content: Any, weights: str | None) -> Container:
+def _choose(
+    path: Path, content: Any, weights: str | None, file: TorchFile | None = None
+) -> Container:
     """The ordinary weights or the running average, with the configuration."""
     content = content if isinstance(content, dict) else {}
     config = None
     if "hyper_parameters" in content:
         try:
-            config = unpickle.plain(content["hyper_parameters"])
+            config = plain(content["hyper_parameters"], None if file is None else file.read)
         except S4EdgeError as error:
             raise S4EdgeError(f"{path}: {error}") from error
     model = _find(content, _STATE_DICT_KEYS, _STATE_DICT_KEYS)
@@ -174,7 +99,7 @@ def _choose(path: Path, content: Any, weights: str | None) -> Container:
     ema = _find(content, _EMA_KEYS, _EMA_INNER_KEYS)
     if ema is not None:
         # How far the average has run is no weight.
-        ema = {name: value for name, value in ema.items() if isinstance(value, Tensor)}
+        ema = {name: value for name, value in ema.items() if isinstance(value, _TENSORS)}
     if model is not None and ema is None:
         model, ema = _split(model)
     if weights is None:
@@ -190,7 +115,7 @@ def _choose(path: Path, content: Any, weights: str | None) -> Container:
         notes = ("the weights are the running average (EMA) that the file holds",)
     chosen = ema if weights == "ema" else model
     return Container(
-        tensors=_without_wrappers(_state_dict(path, chosen)),
+        tensors=_without_wrappers(_state_dict(path, chosen, file)),
         config=config if isinstance(config, dict) else None,
         weights=weights,
         notes=notes,
@@ -213,7 +138,7 @@ def _find(
 
 def _has_tensors(content: dict[Any, Any]) -> bool:
     return any(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+        isinstance(name, str) and isinstance(value, _TENSORS) for name, value in content.items()
     )
 
 
@@ -235,11 +160,13 @@ def _split(model: dict[Any, Any]) -> tuple[dict[Any, Any], dict[Any, Any] | None
     return model, None
 
 
-def _state_dict(path: Path, content: dict[Any, Any] | None) -> dict[str, Tensor]:
+def _state_dict(
+    path: Path, content: dict[Any, Any] | None, file: TorchFile | None
+) -> dict[str, Tensor]:
     tensors = content and {
         name: value
         for name, value in content.items()
-        if isinstance(name, str) and isinstance(value, Tensor)
+        if isinstance(name, str) and isinstance(value, _TENSORS)
     }
     if not content or not tensors:
         raise S4EdgeError(
@@ -251,7 +178,7 @@ def _state_dict(path: Path, content: dict[Any, Any] | None) -> dict[str, Tensor]
         raise S4EdgeError(
             f"{path}: its state dict has entries that are no tensors: {', '.join(others[:5])}"
         )
-    return tensors
+    return tensors if file is None else file.read_all(tensors)
 
 
 def _without_wrappers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

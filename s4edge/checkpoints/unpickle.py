@@ -1,9 +1,8 @@
 """Pickled checkpoints as data: tensors, plain values, and a record of whatever else is in them.
 
 Lightning keeps a run's configuration beside the tensors, as objects of OmegaConf and of its own.
-Here a pickle is followed instruction by instruction, and nothing that it names is imported or
-called: what it says about harmless classes is written down in `Inert` objects, and anything else is
-refused by name. The module has the shape that ``torch.load(pickle_module=...)`` asks for.
+Nothing that a pickle names is imported or called here: what it says about harmless classes is
+written down in `Inert` objects, tensors in `StoredTensor`, and anything else is refused by name.
 """
 
 from __future__ import annotations
@@ -13,13 +12,12 @@ import pickletools
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from s4edge.errors import S4EdgeError
+from s4edge.checkpoints.stored import TENSORS, Storage, StoredTensor, WithoutValues
 
 # Their classes carry settings and records of a run, never what a model computes.
 _HARMLESS = frozenset({
@@ -43,24 +41,41 @@ _RENAMED_NAMES = {
     "builtins.unicode": "builtins.str",
     "builtins.xrange": "builtins.range",
 }
-_DEEPEST = 100
+# Instructions of a pickle, and what they copy. A tensor takes 50; each makes 250 bytes at most.
+_MOST_WORK = 2_000_000
+_MOST_AXES = 64
+# Types of torch's storages, as pickles name them.
+_STORAGES = {
+    f"{word}Storage": getattr(torch, name)
+    for word, name in (
+        ("Double", "float64"), ("Float", "float32"), ("Half", "float16"), ("BFloat16", "bfloat16"),
+        ("Long", "int64"), ("Int", "int32"), ("Short", "int16"), ("Char", "int8"),
+        ("Byte", "uint8"), ("Bool", "bool"), ("ComplexDouble", "complex128"),
+        ("ComplexFloat", "complex64"), ("Untyped", "uint8"), ("QInt8", "qint8"),
+        ("QInt32", "qint32"), ("QUInt8", "quint8"), ("QUInt4x2", "quint4x2"),
+        ("QUInt2x4", "quint2x4"),
+    )
+}  # fmt: skip
+# Instructions that checkpoints have no use for.
+_REFUSED = ("PERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER")
 
 
 class CodeNeededError(pickle.UnpicklingError):
     """A pickle names something that only running code could restore."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"GLOBAL {name} was not an allowed global")
+        super().__init__(f"it names {name}, which only running code could restore")
+        self.name = name
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class InertClass:
     """A class or function that a pickle names, by its dotted name alone."""
 
     name: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Inert:
     """An object that was not made: what the pickle would have made it from.
 
@@ -95,35 +110,56 @@ class _Known:
     make: Callable[..., Any]
 
 
-_rebuild: Callable[..., Tensor] = torch._utils._rebuild_tensor_v2
-_rebuild_of_type: Callable[..., Tensor] = torch._utils._rebuild_tensor_v3
-
-
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *others: Any) -> Tensor:
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *others: Any) -> StoredTensor:
     # Gradients and hooks mean nothing here; the last of the others may say that it is conjugated.
-    metadata = _dictionary_or_none(others[2] if len(others) > 2 else None)
-    return _rebuild(_storage(storage), offset, size, stride, False, OrderedDict(), metadata)
+    return _described(storage, storage, offset, size, stride, others[2:3])
 
 
-def _tensor_of_type(storage: Any, offset: Any, size: Any, stride: Any, *others: Any) -> Tensor:
-    dtype, metadata = others[2], _dictionary_or_none(others[3] if len(others) > 3 else None)
-    return _rebuild_of_type(
-        _storage(storage), offset, size, stride, False, OrderedDict(), dtype, metadata
-    )
+def _tensor_of_type(storage: Any, offset: Any, size: Any, stride: Any, *others: Any) -> Any:
+    return _described(storage, others[2], offset, size, stride, others[3:4])
 
 
-def _storage(value: Any) -> Any:
-    if not isinstance(value, torch.storage.TypedStorage):
+def _described(
+    storage: Any, of: Any, offset: Any, size: Any, stride: Any, others: tuple[Any, ...]
+) -> StoredTensor:
+    """What ``torch._utils._rebuild_tensor`` and its kin are called with."""
+    if not isinstance(storage, Storage):
         raise pickle.UnpicklingError("a tensor without a storage")
-    return value
+    dtype = of.dtype if isinstance(of, Storage) else of
+    if not isinstance(dtype, torch.dtype):
+        raise pickle.UnpicklingError("a tensor without a type")
+    (offset,) = _counts((offset,))
+    how = others[0] if others and isinstance(others[0], dict) else {}
+    return StoredTensor(
+        storage, dtype, offset, _counts(size), _counts(stride),
+        how.get("conj") is True, how.get("neg") is True,
+    )  # fmt: skip
 
 
-def _dictionary_or_none(value: Any) -> Any:
-    return value if isinstance(value, dict) else None
+def _counts(values: Any) -> tuple[int, ...]:
+    if not isinstance(values, tuple) or len(values) > _MOST_AXES:
+        raise pickle.UnpicklingError("a tensor without a shape")
+    if not all(type(value) is int and 0 <= value < 1 << 60 for value in values):
+        raise pickle.UnpicklingError("a tensor of an impossible shape")
+    return values
 
 
-def _parameter(data: Any, *_: Any) -> Tensor:
-    if not isinstance(data, Tensor):
+def _sparse(_layout: Any, data: Any) -> WithoutValues:
+    # Indices, values and the size; of compressed rows, two kinds of indices.
+    parts = [part for part in data if isinstance(part, tuple)]
+    return WithoutValues(_counts(parts[-1] if parts else None))
+
+
+def _quantized(_storage: Any, _offset: Any, size: Any, *_: Any) -> WithoutValues:
+    return WithoutValues(_counts(size))
+
+
+def _on_no_device(_dtype: Any, size: Any, *_: Any) -> WithoutValues:
+    return WithoutValues(_counts(size))
+
+
+def _parameter(data: Any, *_: Any) -> Any:
+    if not isinstance(data, TENSORS):
         raise pickle.UnpicklingError("a parameter that is no tensor")
     return data
 
@@ -150,13 +186,21 @@ def _set(*args: Any) -> set[Any]:
 
 
 def _key(value: Any) -> Any:
-    """A key of a dictionary or a member of a set; hashing deep tuples would overflow the stack."""
-    simple = (bool, int, float, str, bytes, complex, InertClass, Inert, torch.dtype, type(None))
-    if isinstance(value, simple) or (
-        isinstance(value, tuple) and all(isinstance(part, simple) for part in value)
-    ):
+    """A key of a dictionary or a member of a set.
+
+    Hashing deep tuples would overflow the stack, and of numbers with more than 64 bits many can
+    have one hash.
+    """
+    if _is_simple(value) or (isinstance(value, tuple) and all(map(_is_simple, value))):
         return value
     raise pickle.UnpicklingError(f"a key that is a {type(value).__name__}")
+
+
+def _is_simple(value: Any) -> bool:
+    if isinstance(value, int):
+        return -(1 << 63) <= value < 1 << 63
+    simple = (float, str, bytes, complex, InertClass, Inert, torch.dtype, type(None))
+    return isinstance(value, simple)
 
 
 def _bytes(*args: Any) -> bytes:
@@ -192,8 +236,14 @@ def _reconstructed(cls: Any, _base: Any, state: Any) -> Any:
 
 
 _MAKERS: dict[str, Callable[..., Any]] = {
+    "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor_v3": _tensor_of_type,
+    "torch.serialization._get_layout": lambda name: name,
+    "torch._utils._rebuild_sparse_tensor": _sparse,
+    "torch._utils._rebuild_sparse_csr_tensor": _sparse,
+    "torch._utils._rebuild_qtensor": _quantized,
+    "torch._utils._rebuild_meta_tensor_no_storage": _on_no_device,
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch._tensor._rebuild_from_type_v2": _from_type,
@@ -227,24 +277,59 @@ def _call(function: Any, args: Any, kwargs: dict[str, Any] | None = None) -> Any
     raise pickle.UnpicklingError(f"a call of a {type(function).__name__}")
 
 
-class Unpickler:
+def _refusal(name: str) -> Callable[[Any], None]:
+    def refuse(_: Any) -> None:
+        raise pickle.UnpicklingError(f"the instruction {name}")
+
+    return refuse
+
+
+_LibraryUnpickler: Any = pickle._Unpickler
+
+
+class _Metered:
+    """A file that is read until a pickle has asked for more than one of a checkpoint does."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._left = _MOST_WORK
+
+    def spend(self, work: int) -> None:
+        self._left -= work
+        if self._left < 0:
+            raise pickle.UnpicklingError(f"more than {_MOST_WORK} instructions")
+
+    def read(self, count: int) -> bytes:
+        self.spend(1)
+        return self._file.read(count)
+
+    def readline(self) -> bytes:
+        self.spend(1)
+        return self._file.readline()
+
+
+class Unpickler(_LibraryUnpickler):  # type: ignore[misc]
     """Follows one pickle.
+
+    It is the library's unpickler in Python, with instructions of its own where objects are called,
+    changed or hashed. The one in C lets none be replaced: it hashes nested tuples until the stack
+    overflows, and makes as much room as a pickle claims to need.
 
     Args:
         file: open for reading; it is left behind the pickle's end.
-        encoding: for torch's sake; old strings are read as Latin-1.
+        storage: what stands for a reference to numbers, by what follows the word "storage".
     """
 
-    persistent_load: Callable[[Any], Any] | None = None
-
-    def __init__(self, file: IO[bytes], *, encoding: str = "latin1") -> None:
-        self._file = file
-        self._stack: list[Any] = []
-        self._marks: list[list[Any]] = []
-        self._memo: dict[int, Any] = {}
+    def __init__(
+        self, file: IO[bytes], storage: Callable[[tuple[Any, ...]], Storage] | None = None
+    ) -> None:
+        self._metered: Any = _Metered(file)
+        self._storage = storage
+        # Old strings are read as torch reads them.
+        super().__init__(self._metered, encoding="latin1")
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a name in a pickle; torch overrides it for storages.
+        """What stands for a name in a pickle.
 
         Raises:
             CodeNeededError: nothing does.
@@ -253,10 +338,10 @@ class Unpickler:
         dotted = _RENAMED_NAMES.get(f"{module}.{name}", f"{module}.{name}")
         if dotted in _KNOWN:
             return _KNOWN[dotted]
-        if module == "torch" and isinstance(vars(torch).get(name), torch.dtype):
+        if module == "torch" and isinstance(vars(torch).get(name), torch.dtype | torch.qscheme):
             return vars(torch)[name]
-        if dotted in ("torch.storage.UntypedStorage", "torch.UntypedStorage"):
-            return torch.UntypedStorage
+        if module.partition(".")[0] == "torch" and name in _STORAGES:
+            return _STORAGES[name]
         if dotted in _HARMLESS_NAMES or module.partition(".")[0] in _HARMLESS:
             return InertClass(dotted)
         raise CodeNeededError(dotted.removeprefix("builtins."))
@@ -268,56 +353,41 @@ class Unpickler:
             CodeNeededError: it names something that would have to be run.
             UnpicklingError: it is damaged or of a kind that checkpoints are not.
         """
-        for opcode, argument, _ in pickletools.genops(self._file):
-            if opcode.name == "STOP":
-                return self._stack.pop()
-            if opcode.name in _PUSHES:
-                self._stack.append(argument)
-            elif opcode.name in _CONSTANTS:
-                self._stack.append(_CONSTANTS[opcode.name]())
-            elif opcode.name not in _IGNORED:
-                step = getattr(self, f"_do_{opcode.name.lower()}", None)
-                if step is None:
-                    raise pickle.UnpicklingError(f"the instruction {opcode.name}")
-                step(argument)
-        raise EOFError
+        try:
+            return super().load()
+        except pickle.UnpicklingError:
+            raise
+        except Exception as error:  # damage shows in a dozen ways
+            reason = "it ends too early" if isinstance(error, EOFError) else repr(error)[:100]
+            raise pickle.UnpicklingError(reason) from error
 
-    # Names and calls
+    def persistent_load(self, pid: Any) -> Storage:
+        """What stands for a reference."""
+        if not isinstance(pid, tuple) or pid[:1] != ("storage",) or self._storage is None:
+            raise pickle.UnpicklingError("a reference to something that is no storage")
+        return self._storage(pid[1:])
 
-    def _do_global(self, argument: str) -> None:
-        module, _, name = argument.partition(" ")
-        self._stack.append(self.find_class(module, name))
+    def _call(self, function: Any, args: Any, kwargs: dict[str, Any] | None = None) -> Any:
+        for each in args if isinstance(args, tuple) else ():
+            if isinstance(each, str | bytes | list | tuple | dict | set):
+                self._metered.spend(len(each))
+        return _call(function, args, kwargs)
 
-    def _do_stack_global(self, _: None) -> None:
-        name, module = self._stack.pop(), self._stack.pop()
-        if not isinstance(name, str) or not isinstance(module, str):
-            raise pickle.UnpicklingError("a name that is no text")
-        self._stack.append(self.find_class(module, name))
+    def _reduce(self, kwargs: dict[str, Any] | None = None) -> None:
+        args = self.stack.pop()
+        self.stack[-1] = self._call(self.stack[-1], args, kwargs)
 
-    def _do_reduce(self, _: None) -> None:
-        args = self._stack.pop()
-        self._stack[-1] = _call(self._stack[-1], args)
-
-    def _do_newobj(self, _: None) -> None:
-        self._do_reduce(None)
-
-    def _do_newobj_ex(self, _: None) -> None:
-        kwargs, args = self._stack.pop(), self._stack.pop()
+    def _reduce_with_names(self) -> None:
+        kwargs = self.stack.pop()
         if not isinstance(kwargs, dict):
             raise pickle.UnpicklingError("arguments by name that are no dictionary")
-        self._stack[-1] = _call(self._stack[-1], args, kwargs)
+        self._reduce(kwargs)
 
-    def _do_inst(self, argument: str) -> None:
-        args = tuple(self._since_mark())
-        self._do_global(argument)
-        self._stack[-1] = _call(self._stack[-1], args)
+    def _instantiate(self, function: Any, args: Any) -> None:
+        self.append(self._call(function, tuple(args)))
 
-    def _do_obj(self, _: None) -> None:
-        function, *args = self._since_mark()
-        self._stack.append(_call(function, tuple(args)))
-
-    def _do_build(self, _: None) -> None:
-        state, thing = self._stack.pop(), self._stack[-1]
+    def _build(self) -> None:
+        state, thing = self.stack.pop(), self.stack[-1]
         if isinstance(thing, Inert):
             thing.state = state
         elif isinstance(thing, _NumpyType):
@@ -327,210 +397,57 @@ class Unpickler:
             # Attributes of a dictionary, as in a state dict's _metadata, say nothing.
             raise pickle.UnpicklingError(f"a state for a {type(thing).__name__}")
 
-    def _do_binpersid(self, _: None) -> None:
-        key = self._stack.pop()
-        if not isinstance(key, tuple) or key[:1] != ("storage",) or self.persistent_load is None:
-            raise pickle.UnpicklingError("a reference to something that is no storage")
-        self._stack.append(self.persistent_load(key))
-
-    # Containers
-
-    def _since_mark(self) -> list[Any]:
-        items = self._stack
-        self._stack = self._marks.pop()
-        return items
-
-    def _do_mark(self, _: None) -> None:
-        self._marks.append(self._stack)
-        self._stack = []
-
-    def _do_append(self, _: None) -> None:
-        self._extend([self._stack.pop()])
-
-    def _do_appends(self, _: None) -> None:
-        self._extend(self._since_mark())
-
-    def _do_additems(self, _: None) -> None:
-        items, target = self._since_mark(), self._stack[-1]
-        if not isinstance(target, set):
-            raise pickle.UnpicklingError(f"items for a {type(target).__name__}")
-        target.update(map(_key, items))
-
     def _extend(self, items: list[Any]) -> None:
-        target = self._stack[-1]
+        target = self.stack[-1]
         if isinstance(target, Inert):
             target = target.elements
         if not isinstance(target, list):
             raise pickle.UnpicklingError(f"elements for a {type(target).__name__}")
         target.extend(items)
 
-    def _do_setitem(self, _: None) -> None:
-        value, key = self._stack.pop(), self._stack.pop()
-        self._set([key, value])
-
-    def _do_setitems(self, _: None) -> None:
-        self._set(self._since_mark())
-
-    def _set(self, items: list[Any]) -> None:
-        target = self._stack[-1]
+    def _update(self, items: list[Any]) -> None:
+        target = self.stack[-1]
         if isinstance(target, Inert):
             target = target.items
         if not isinstance(target, dict):
             raise pickle.UnpicklingError(f"items for a {type(target).__name__}")
         target.update(zip(map(_key, items[::2]), items[1::2], strict=True))
 
-    def _do_list(self, _: None) -> None:
-        items = self._since_mark()
-        self._stack.append(items)
+    def _make_dictionary(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._update(items)
 
-    def _do_dict(self, _: None) -> None:
-        items = self._since_mark()
-        self._stack.append({})
-        self._set(items)
+    def _add(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if not isinstance(target, set):
+            raise pickle.UnpicklingError(f"items for a {type(target).__name__}")
+        target |= _set(items)
 
-    def _do_tuple(self, _: None) -> None:
-        items = self._since_mark()
-        self._stack.append(tuple(items))
+    def _put(self) -> None:
+        self.memo[_key(int(self.readline()[:-1]))] = self.stack[-1]
 
-    def _do_frozenset(self, _: None) -> None:
-        items = self._since_mark()
-        self._stack.append(_set(items))
-
-    def _do_tuple1(self, _: None) -> None:
-        self._stack[-1:] = [tuple(self._stack[-1:])]
-
-    def _do_tuple2(self, _: None) -> None:
-        self._stack[-2:] = [tuple(self._stack[-2:])]
-
-    def _do_tuple3(self, _: None) -> None:
-        self._stack[-3:] = [tuple(self._stack[-3:])]
-
-    # The stack and the memo
-
-    def _do_pop(self, _: None) -> None:
-        if self._stack:
-            self._stack.pop()
-        else:
-            self._since_mark()
-
-    def _do_pop_mark(self, _: None) -> None:
-        self._since_mark()
-
-    def _do_dup(self, _: None) -> None:
-        self._stack.append(self._stack[-1])
-
-    def _do_put(self, argument: int) -> None:
-        self._memo[argument] = self._stack[-1]
-
-    _do_binput = _do_long_binput = _do_put
-
-    def _do_memoize(self, _: None) -> None:
-        self._memo[len(self._memo)] = self._stack[-1]
-
-    def _do_get(self, argument: int) -> None:
-        self._stack.append(self._memo[argument])
-
-    _do_binget = _do_long_binget = _do_get
+    dispatch: ClassVar[dict[int, Callable[[Any], Any]]] = {
+        **_LibraryUnpickler.dispatch,
+        pickle.REDUCE[0]: _reduce,
+        pickle.NEWOBJ[0]: _reduce,
+        pickle.NEWOBJ_EX[0]: _reduce_with_names,
+        pickle.BUILD[0]: _build,
+        pickle.APPEND[0]: lambda self: self._extend([self.stack.pop()]),
+        pickle.APPENDS[0]: lambda self: self._extend(self.pop_mark()),
+        pickle.SETITEM[0]: lambda self: self._update([self.stack.pop(-2), self.stack.pop()]),
+        pickle.SETITEMS[0]: lambda self: self._update(self.pop_mark()),
+        pickle.DICT[0]: _make_dictionary,
+        pickle.ADDITEMS[0]: lambda self: self._add(self.pop_mark()),
+        pickle.FROZENSET[0]: lambda self: self.append(_set(self.pop_mark())),
+        pickle.PUT[0]: _put,
+        pickle.FRAME[0]: lambda self: self.read(8),
+        pickle.BYTEARRAY8[0]: _LibraryUnpickler.dispatch[pickle.BINBYTES8[0]],
+        **{ord(each.code): _refusal(each.name) for each in pickletools.opcodes
+           if each.name in _REFUSED},
+    }  # fmt: skip
 
 
-_PUSHES = frozenset({
-    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING",
-    "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
-    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
-})  # fmt: skip
-_CONSTANTS: dict[str, Callable[[], Any]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_LIST": list,
-    "EMPTY_DICT": dict,
-    "EMPTY_SET": set,
-}
-_IGNORED = frozenset({"PROTO", "FRAME"})
-
-
-def load(file: IO[bytes], *, encoding: str = "latin1") -> Any:
+def load(file: IO[bytes]) -> Any:
     """The content of the next pickle in a file, as `Unpickler.load`."""
-    return Unpickler(file, encoding=encoding).load()
-
-
-# From inert objects to plain values
-
-
-def plain(value: Any) -> Any:
-    """Dictionaries, lists and scalars from what a pickle held.
-
-    OmegaConf's containers and nodes become what they contain, interpolations (``${...}``) staying
-    text; namespaces and other mappings become dictionaries, paths text. What has no plain form is
-    named in angle brackets.
-
-    Raises:
-        S4EdgeError: it is nested too deeply or contains itself.
-    """
-    return _plain(value, {}, 0)
-
-
-def _plain(value: Any, done: dict[int, Any], depth: int) -> Any:
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if depth > _DEEPEST:
-        raise S4EdgeError(
-            f"the configuration in the checkpoint is nested more than {_DEEPEST} deep or contains "
-            "itself"
-        )
-    # What occurs in many places is converted once.
-    if id(value) not in done:
-        done[id(value)] = _converted(value, done, depth + 1)
-    return done[id(value)]
-
-
-def _converted(value: Any, done: dict[int, Any], depth: int) -> Any:
-    if isinstance(value, dict):
-        return {
-            key if isinstance(key, bool | int | float | str) else str(_plain(key, done, depth)):
-            _plain(item, done, depth)
-            for key, item in value.items()
-        }  # fmt: skip
-    if isinstance(value, list | tuple | set):
-        return [_plain(item, done, depth) for item in value]
-    if isinstance(value, Inert):
-        return _plain_inert(value, done, depth)
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, InertClass):
-        return f"<{value.name}>"
-    if isinstance(value, Tensor) and value.numel() == 1 and not value.is_meta:
-        return value.item()
-    return f"<{type(value).__module__}.{type(value).__qualname__}>"
-
-
-def _plain_inert(value: Inert, done: dict[int, Any], depth: int) -> Any:
-    package = value.name.partition(".")[0]
-    state = value.state
-    # An object with slots has two states.
-    if isinstance(state, tuple) and len(state) == 2:
-        state = {**(state[0] or {}), **(state[1] or {})} if _are_states(state) else None
-    if package == "omegaconf" and isinstance(state, dict):
-        # A node's value; a container's content, called so since OmegaConf 2.0.
-        for key in ("_content", "_val", "content"):
-            if key in state:
-                return _plain(state[key], done, depth)
-    if value.items:
-        return _plain(value.items, done, depth)
-    if value.elements:
-        return _plain(value.elements, done, depth)
-    if package == "pathlib" and all(isinstance(part, str) for part in value.args):
-        return "/".join(value.args).replace("//", "/")
-    if value.name == "argparse.Namespace" and isinstance(state, dict):
-        return _plain(state, done, depth)
-    if len(value.args) == 1 and isinstance(value.args[0], bool | int | float | str):
-        # A member of an enumeration, by its value.
-        return value.args[0]
-    if value.name.endswith("Dict") and not value.args:
-        return {}
-    return f"<{value.name}>"
-
-
-def _are_states(state: tuple[Any, Any]) -> bool:
-    return all(part is None or isinstance(part, dict) for part in state)
+    return Unpickler(file).load()
