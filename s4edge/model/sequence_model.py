@@ -110,6 +110,9 @@ class SequenceModel(nn.Module):
 
     def decode(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The output from what leaves the last norm, (batch, length, d_model)."""
+        if not self.config.streams:
+            # It takes no padding; and behind a stride lengths of the input count nothing.
+            lengths = None
         return self._decoded(pool(self.config.pooling, features, lengths))
 
     def _decoded(self, features: Tensor) -> Tensor:

@@ -1,0 +1,392 @@
+"""Hypothesis strategies for models in s4edge's own form: every field of the configuration is drawn.
+
+`random_models` draws a `RandomModel`: a configuration, how its numbers are made, and how many
+samples to run it on. ``RandomModel.build()`` is the `SequenceModel`, ``RandomModel.inputs()`` what
+goes in. Numbers come from a seed, so that hypothesis has little to draw and shrinks what matters,
+which is the configuration; printed, a `RandomModel` is the code that makes it again.
+
+For another way of running models (a compiled C library, say), draw with ``streams=True`` and
+compare with ``naive_model.Naive(model)``, which computes outputs from the numbers alone in float64
+and says how far rounding may carry them:
+
+    @given(random_models(streams=True))
+    def test_c(drawn):
+        model, naive = drawn.build(), Naive(drawn.build())
+        expected = naive.running(drawn.inputs())    # (batch, samples, d_output)
+        ...
+        assert error <= naive.tolerance(drawn.inputs(), 1e-5)
+
+``test_random_models.test_every_field_is_drawn`` fails when the configuration has a field, or a
+field a literal, that is never drawn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+
+from s4edge.model.configuration import (
+    Activation,
+    BlockConfig,
+    Encoder,
+    GateConfig,
+    ModelConfig,
+    Norm,
+    Pooling,
+    SystemsConfig,
+)
+from s4edge.model.sequence_model import SequenceModel
+from s4edge.model.systems import DiagonalSystems
+
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
+GATED = ("glu", *(f"glu-{name}" for name in ACTIVATIONS))
+OVER_TIME = ("instance", "group")
+MOST_SAMPLES = 48
+BATCH = 2
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """How parameters are made.
+
+    Attributes:
+        seed: of all of them.
+        slowest: least ``-log |a|`` of a pole; the largest is about 1.
+        repeated: whether a channel's poles stand twice.
+        silent: whether every third weight is exactly 0.
+        real_pairs: whether some pairs have an angle of exactly 0.
+        double: whether systems are in float64 while all else is in float32.
+    """
+
+    seed: int = 0
+    slowest: float = 0.1
+    repeated: bool = False
+    silent: bool = False
+    real_pairs: bool = False
+    double: bool = False
+
+
+@dataclass(frozen=True)
+class RandomModel:
+    """A drawn model.
+
+    Attributes:
+        config: what it is.
+        numbers: how its parameters are made.
+        samples: how long a sequence to run it on.
+    """
+
+    config: ModelConfig
+    numbers: Numbers
+    samples: int
+
+    def build(self) -> SequenceModel:
+        """The model with its numbers, in float32 as it would be stored."""
+        rng = np.random.default_rng(self.numbers.seed)
+        model = SequenceModel(self.config)
+        with torch.no_grad():
+            for module in model.modules():
+                if isinstance(module, DiagonalSystems):
+                    _fill_systems(module, self.numbers, rng)
+                    if self.numbers.double:
+                        module.double()
+                else:
+                    for name, parameter in module.named_parameters(recurse=False):
+                        _set(parameter, _around(name, parameter.shape, rng))
+        return model.eval()
+
+    def inputs(self, samples: int | None = None, batch: int = BATCH) -> np.ndarray:
+        """(batch, samples, d_input) or (batch, samples) tokens, whatever the order of axes."""
+        return inputs_of(self.config, batch, samples or self.samples, self.numbers.seed + 1)
+
+
+def inputs_of(config: ModelConfig, batch: int, samples: int, seed: int) -> np.ndarray:
+    """Random sequences for a model, time before features; exactly float32."""
+    rng = np.random.default_rng(seed)
+    if config.encoder == "embedding":
+        return rng.integers(0, config.d_input, (batch, samples))
+    x = rng.standard_normal((batch, samples, config.d_input))
+    return x.astype(np.float32).astype(np.float64)
+
+
+def as_the_model_takes_it(config: ModelConfig, x: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+    """A tensor of `inputs_of`."""
+    if config.encoder == "embedding":
+        return torch.from_numpy(x)
+    tensor = torch.from_numpy(x).to(dtype)
+    return tensor.mT if config.channels_first else tensor
+
+
+# Numbers
+
+
+def _set(parameter: torch.Tensor, value: Any) -> None:
+    parameter.copy_(torch.from_numpy(np.asarray(value, dtype=np.float64)))
+
+
+def _around(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Matrices that keep signals at their size; scales about 1, shifts about 0."""
+    if len(shape) > 1:
+        return rng.standard_normal(shape) / math.sqrt(shape[-1])
+    around = 1.0 if name in ("weight", "scale") else 0.0
+    return around + 0.2 * rng.standard_normal(shape)
+
+
+def _fill_systems(systems: DiagonalSystems, numbers: Numbers, rng: np.random.Generator) -> None:
+    config = systems.config
+    for kind, counts in (("pair", config.pairs), ("real", config.reals)):
+        owner = np.repeat(np.arange(len(counts)), counts)
+        decay = np.exp(rng.uniform(math.log(numbers.slowest), 0.3, len(owner)))
+        angle = rng.uniform(0.005, 3.13, len(owner))
+        sign = rng.choice([-1.0, 1.0], len(owner))
+        if numbers.repeated and len(owner):
+            twin = np.maximum(np.arange(len(owner)) // 2 * 2, 0)
+            twin = np.where(owner[twin] == owner, twin, np.arange(len(owner)))
+            decay, angle, sign = decay[twin], angle[twin], sign[twin]
+        # As a zero-order hold does: slow modes take in little of each sample.
+        size = -np.expm1(-decay) / np.maximum(1, np.asarray(counts)[owner])
+        size = size * np.where(numbers.silent & (np.arange(len(owner)) % 3 == 1), 0.0, 1.0)
+        if kind == "pair":
+            angle = np.where(numbers.real_pairs & (np.arange(len(owner)) % 4 == 2), 0.0, angle)
+            _set(systems.pair_log_decay, np.log(decay))
+            _set(systems.pair_angle, angle)
+            _set(systems.pair_weight, size[:, None] * rng.standard_normal((len(owner), 2)))
+        else:
+            _set(systems.real_log_decay, np.log(decay))
+            _set(systems.real_sign, sign)
+            _set(systems.real_weight, size * rng.standard_normal(len(owner)))
+    grows = sum(config.growing)
+    if grows:
+        length = systems.length or 1
+        _set(systems.growing_log_rate, rng.uniform(0, 3 / length, grows))
+        _set(systems.growing_angle, rng.uniform(0.05, 3, grows))
+        _set(systems.growing_weight, rng.standard_normal((grows, 2)) / length)
+    if config.feedthrough:
+        _set(systems.D, rng.standard_normal(config.channels))
+
+
+@st.composite
+def numbers(draw: st.DrawFn, slowest: float = 1e-4) -> Numbers:
+    """Poles near the unit circle and far from it, repeated ones, weights of 0."""
+    choices = [each for each in (0.3, 0.1, 1e-2, 1e-3, 1e-4, 1e-6) if each >= slowest]
+    return Numbers(
+        seed=draw(st.integers(0, 9999)),
+        slowest=draw(st.sampled_from(choices)),
+        repeated=draw(_seldom()),
+        silent=draw(_seldom()),
+        real_pairs=draw(_seldom()),
+        double=draw(_seldom()),
+    )
+
+
+def _seldom() -> st.SearchStrategy[bool]:
+    return st.sampled_from([False, False, False, True])
+
+
+# Configurations
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What a block's parts have to fit.
+
+    Attributes:
+        width: features that enter it.
+        d_output: features that leave it.
+        streams: whether it must have a recurrence; None for either.
+        length: of the model.
+    """
+
+    width: int
+    d_output: int
+    streams: bool | None
+    length: int | None
+
+
+def _counts(draw: st.DrawFn, channels: int, most: int) -> tuple[int, ...]:
+    """Of modes, the same in all channels or not."""
+    if draw(st.booleans()):
+        return (draw(st.integers(0, most)),) * channels
+    each = st.integers(0, most)
+    return tuple(draw(st.lists(each, min_size=channels, max_size=channels)))
+
+
+@st.composite
+def systems_configs(
+    draw: st.DrawFn, channels: int, frame: _Frame, backward: bool = False
+) -> SystemsConfig:
+    """The systems of one layer, ``channels`` of them, that read ``frame.width`` features."""
+    pairs, reals = _counts(draw, channels, 4), _counts(draw, channels, 3)
+    kernel_length = draw(st.none() | st.integers(1, 40))
+    growing = (0,) * channels
+    may_grow = frame.streams is not True and (frame.length or kernel_length) is not None
+    if may_grow and draw(st.booleans()):
+        growing = _counts(draw, channels, 2)
+    inputs: tuple[int, ...] = ()
+    if channels != frame.width or draw(_seldom()):
+        each = st.integers(0, frame.width - 1)
+        inputs = tuple(draw(st.lists(each, min_size=channels, max_size=channels)))
+    states_per_size = draw(st.sampled_from([1, 2]))
+    states = 2 * np.add(pairs, growing) + np.array(reals)
+    state_size: int | float = -(-int(states.max()) // states_per_size)
+    if draw(_seldom()):  # as after an allocation
+        state_size = round(float(states.mean()) / states_per_size, 3)
+    return SystemsConfig(
+        kind=draw(st.sampled_from(["s4d", "dss", "feedforward"])),
+        state_size=state_size,
+        states_per_size=states_per_size,
+        pairs=pairs,
+        reals=reals,
+        growing=growing,
+        inputs=inputs,
+        kernel_length=kernel_length,
+        feedthrough=draw(_seldom() if backward else st.booleans()),
+    )
+
+
+def _halved(activation: str | None) -> int:
+    return 2 if activation is not None and activation.startswith("glu") else 1
+
+
+def _activation(draw: st.DrawFn) -> Any:
+    return draw(st.sampled_from(ACTIVATIONS))
+
+
+def _final_activation(draw: st.DrawFn) -> str:
+    return draw(st.sampled_from(ACTIVATIONS) | st.sampled_from(GATED))
+
+
+def _norm(draw: st.DrawFn, features: int, streams: bool | None) -> Any:
+    """A norm that a model may have there: of one feature upstream's own deviation is 0."""
+    possible: list[str] = [
+        kind
+        for kind in get_args(Norm)
+        if not (kind == "standardize" and features == 1)
+        and not (kind in OVER_TIME and (streams is True))
+    ]
+    return draw(st.sampled_from(possible))
+
+
+def _epsilon(draw: st.DrawFn) -> float:
+    return draw(st.sampled_from([1e-5, 1e-12, 1e-8, 1e-3, 0.1]))
+
+
+@st.composite
+def blocks(draw: st.DrawFn, name: str, frame: _Frame) -> BlockConfig:
+    """A block from ``frame.width`` to ``frame.d_output`` features, every part of it drawn."""
+    activation, final = _final_activation(draw), _final_activation(draw)
+    hyper = _activation(draw) if draw(_seldom()) else None
+    mixing, projection = draw(st.sampled_from(["linear", "none"])), "none"
+    if draw(_seldom()):
+        projection = "linear"
+    mixing_width = None
+    # Backwards from what leaves: where nothing fits the width, the channels have to.
+    needed: int | None = None if projection == "linear" else frame.d_output * _halved(final)
+    if mixing == "linear":
+        if needed is None:
+            mixing_width = draw(st.integers(1, 5)) * _halved(final)
+        elif draw(st.booleans()):
+            mixing_width = needed
+        needed = None
+    elif needed is None:
+        needed = draw(st.integers(1, 4)) * _halved(final)
+    gate = None
+    if draw(_seldom()):
+        gate = GateConfig(
+            width=needed if needed is not None else draw(st.integers(1, 5)),
+            activation=_activation(draw),
+            output_activation=_final_activation(draw),
+        )
+        needed = None
+    halvings = _halved(activation) * (1 if hyper is None else 2)
+    heads = draw(st.sampled_from([1, 1, 1, 2, 3])) if needed is None else 1
+    plain = frame.width * (halvings if frame.width % halvings else 1) * heads
+    channels = plain if needed is None else needed * halvings
+    systems = draw(systems_configs(channels, frame))
+    backward = None
+    if frame.streams is not True and draw(_seldom()):
+        backward = draw(systems_configs(channels, frame, backward=True))
+    placement = draw(st.sampled_from(["pre", "post"]))
+    features = frame.width if placement == "pre" else frame.d_output
+    return BlockConfig(
+        name=name,
+        systems=systems,
+        norm=_norm(draw, features, frame.streams),
+        norm_placement=placement,
+        norm_epsilon=_epsilon(draw),
+        residual=frame.width == frame.d_output and draw(st.sampled_from([True, True, False])),
+        activation=activation,
+        mixing=mixing,
+        final_activation=final,
+        backward=backward,
+        hyper=hyper,
+        gate=gate,
+        multiplied_activation=_activation(draw),
+        mixing_width=mixing_width,
+        projection=projection,
+        residual_weights=draw(st.sampled_from([(1.0, 1.0), (0.6, 0.8), (1.0, 0.3), (0.5, 1.0)])),
+        stride=1 if frame.streams is True else draw(st.sampled_from([1, 1, 1, 2, 3])),
+    )
+
+
+@st.composite
+def configurations(draw: st.DrawFn, streams: bool | None = None) -> ModelConfig:
+    """A whole model, a backbone without ends, or a bare layer.
+
+    Args:
+        draw: of hypothesis.
+        streams: whether it must have a recurrence, or must not be looked for it (None).
+    """
+    bare = draw(st.sampled_from([False, False, False, True]))
+    d_model = draw(st.integers(1, 5))
+    encoder = "none" if bare else draw(st.sampled_from(get_args(Encoder)))
+    decoder = "none" if bare else draw(st.sampled_from(["linear", "linear", "none"]))
+    depth = 1 if bare else draw(st.integers(1, 3))
+    d_input = d_model if encoder == "none" else draw(st.integers(1, 4))
+    ends_free = decoder == "linear" or depth == 1
+    d_output = draw(st.integers(1, 4)) if ends_free else d_model
+    length = draw(st.sampled_from([None, None, None, 1, 7, 24, MOST_SAMPLES]))
+    leaving = d_output if depth == 1 and decoder == "none" else d_model
+    found = []
+    for index in range(depth):
+        frame = _Frame(d_model, leaving, streams, length)
+        found.append(draw(blocks(f"layers.{index}", frame)))
+    strided = math.prod(block.stride for block in found)
+    if length is not None and strided > length:
+        found = [dataclasses.replace(block, stride=1) for block in found]
+    return ModelConfig(
+        d_input=d_input,
+        d_output=d_output,
+        d_model=d_model,
+        encoder=encoder,
+        blocks=tuple(found),
+        pooling="none" if bare else draw(st.sampled_from(get_args(Pooling))),
+        decoder=decoder,
+        length=length,
+        final_norm=_norm(draw, d_model, streams) if leaving == d_model else "none",
+        norm_epsilon=_epsilon(draw),
+        channels_first=bare and draw(st.booleans()),
+    )
+
+
+@st.composite
+def random_models(
+    draw: st.DrawFn, streams: bool | None = None, slowest: float = 1e-4
+) -> RandomModel:
+    """A model with its numbers.
+
+    Args:
+        draw: of hypothesis.
+        streams: True for models with a recurrence only.
+        slowest: least ``-log |a|``.
+    """
+    config = draw(configurations(streams))
+    least = math.prod(block.stride for block in config.blocks)
+    samples = config.length or draw(st.integers(least, MOST_SAMPLES))
+    return RandomModel(config, draw(numbers(slowest)), samples)

@@ -1,0 +1,87 @@
+"""Random models in the one form: run every way, saved, described."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from typing import Any, Literal, Union, get_args, get_origin
+
+import model_properties
+import pytest
+from hypothesis import given, settings
+from model_strategies import ACTIVATIONS, GATED, RandomModel, configurations, random_models
+
+from s4edge.model.configuration import ModelConfig
+
+
+def fields_of(value: Any, seen: dict[str, set[Any]]) -> None:
+    """Collect the values of every field of a dataclass and of those in it, by class and field."""
+    if isinstance(value, tuple):
+        for each in value:
+            fields_of(each, seen)
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            held = getattr(value, field.name)
+            seen.setdefault(f"{type(value).__name__}.{field.name}", set()).add(repr(held))
+            fields_of(held, seen)
+
+
+def dataclasses_in(kind: Any) -> set[type]:
+    """A dataclass and all that its fields may hold."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        inner = [dataclasses_in(hint) for hint in typing.get_type_hints(kind).values()]
+        return {kind}.union(*inner)
+    return set().union(*(dataclasses_in(part) for part in get_args(kind)))
+
+
+def literals_in(kind: Any) -> set[Any]:
+    """Every literal that an annotation allows, and None where it does."""
+    if get_origin(kind) is Literal:
+        return set(get_args(kind))
+    if get_origin(kind) in (Union, types.UnionType):
+        return set().union(*(literals_in(part) for part in get_args(kind)))
+    return {None} if kind is type(None) else {True, False} if kind is bool else set()
+
+
+def test_every_field_is_drawn() -> None:
+    seen: dict[str, set[str]] = {}
+
+    @settings(max_examples=600, derandomize=True, database=None, deadline=None)
+    @given(configurations())
+    def draw(config: ModelConfig) -> None:
+        fields_of(config, seen)
+
+    draw()
+    for kind in dataclasses_in(ModelConfig):
+        for name, hint in typing.get_type_hints(kind).items():
+            values = seen.get(f"{kind.__name__}.{name}", set())
+            missing = {repr(each) for each in literals_in(hint)} - values
+            assert not missing, f"{kind.__name__}.{name} is never {missing}: draw it"
+            assert len(values) > 1, f"{kind.__name__}.{name} is always {values}: draw it"
+    for name in ("activation", "final_activation"):
+        missing = {repr(each) for each in (*ACTIVATIONS, *GATED)} - seen[f"BlockConfig.{name}"]
+        assert not missing
+
+
+CHECKS = {
+    "convolution": (model_properties.check_convolution, None, 60),
+    "padding": (model_properties.check_padding, None, 40),
+    "stream": (model_properties.check_stream, True, 60),
+    "refused stream": (model_properties.check_stream, None, 20),
+    "file": (model_properties.check_file, None, 30),
+    "configuration": (model_properties.check_configuration, None, 60),
+    "summary": (model_properties.check_summary, None, 30),
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_random(name: str) -> None:
+    check, streams, count = CHECKS[name]
+
+    @settings(max_examples=count, derandomize=True, database=None, deadline=None)
+    @given(random_models(streams=streams))
+    def holds(drawn: RandomModel) -> None:
+        check(drawn)
+
+    holds()
