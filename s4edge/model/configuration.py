@@ -205,6 +205,11 @@ class ModelConfig:
         return self.d_output if bare and index == 0 else self.d_model
 
     @property
+    def d_features(self) -> int:
+        """Features that are pooled: what leaves the last block."""
+        return self.block_output(len(self.blocks) - 1)
+
+    @property
     def cannot_stream(self) -> str | None:
         """Why the model has no stable recurrence from sample to sample; None if it has."""
         if self.final_norm in ("instance", "group"):

@@ -69,7 +69,7 @@ class SequenceModel(nn.Module):
             Block(block, config.d_model, config.block_output(index), config.length)
             for index, block in enumerate(config.blocks)
         )
-        self.norm = make_norm(config.final_norm, config.d_model, config.norm_epsilon)
+        self.norm = make_norm(config.final_norm, config.d_features, config.norm_epsilon)
         self.decoder = _projection(config.decoder, config.d_model, config.d_output)
 
     # As a convolution
@@ -109,7 +109,7 @@ class SequenceModel(nn.Module):
         return self._decoded(pool_running(self.config.pooling, self._features(x, None)))
 
     def decode(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The output from what leaves the last norm, (batch, length, d_model)."""
+        """The output from what leaves the last norm, (batch, length, d_features)."""
         if not self.config.streams:
             # It takes no padding; and behind a stride lengths of the input count nothing.
             lengths = None
@@ -188,7 +188,7 @@ class SequenceModel(nn.Module):
         """Floats of state per stream."""
         config = self.config
         width = sum(block.systems.state_width for block in self.blocks)
-        return width + state_width(config.pooling, config.d_model)
+        return width + state_width(config.pooling, config.d_features)
 
     def initial_state(self, batch: int = 1) -> Tensor:
         """(batch, state_width) float64 zeros."""
@@ -246,6 +246,12 @@ class SequenceModel(nn.Module):
         x, pooled = pool_step(self.config.pooling, self.norm(x), pooled)
         y: Tensor = self.decoder(x)
         return y, torch.cat([*new_states, pooled], dim=-1)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it takes: a float32 model may hold systems in float64 (weights that cancel)."""
+        single = any(parameter.dtype == torch.float32 for parameter in self.parameters())
+        return torch.float32 if single else torch.float64
 
     def parameter_count(self) -> int:
         """Numbers that the model holds."""

@@ -34,7 +34,7 @@ def predict(
     time = 2 if config.channels_first else 1
     size = max(1, _BATCH_FLOATS // (data.x.shape[min(time, data.x.ndim - 1)] * config.d_model))
     outputs: list[NDArray[np.float32]] = []
-    dtype = next(model.parameters()).dtype
+    dtype = model.dtype
     with torch.inference_mode():
         for batch in data.batches(size):
             x = torch.from_numpy(batch.x)

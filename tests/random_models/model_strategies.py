@@ -369,7 +369,7 @@ def configurations(draw: st.DrawFn, streams: bool | None = None) -> ModelConfig:
         pooling="none" if bare else draw(st.sampled_from(get_args(Pooling))),
         decoder=decoder,
         length=length,
-        final_norm=_norm(draw, d_model, streams) if leaving == d_model else "none",
+        final_norm=_norm(draw, leaving, streams),
         norm_epsilon=_epsilon(draw),
         channels_first=bare and draw(st.booleans()),
     )

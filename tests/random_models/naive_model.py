@@ -28,8 +28,8 @@ ELEMENTWISE: dict[str, Any] = {
     "softplus": lambda x: np.logaddexp(0, x),
     "tanh": np.tanh,
     "sqrelu": lambda x: np.maximum(x, 0) ** 2,
-    # Mega's approximation of a squared ReLU: a normal distribution's.
-    "laplace": lambda x: scipy.special.ndtr((x - 0.5**0.5) * (4 * np.pi) ** 0.5),
+    # Mega's, with its rounded numbers.
+    "laplace": lambda x: scipy.special.ndtr((x - 0.707107) / 0.282095),
 }
 
 
@@ -51,10 +51,15 @@ class Naive:
 
     def run(self, x: Array) -> Array:
         """(batch, d_output) or (batch, length, d_output), of x with time before features."""
-        return np.stack([self._decoded(self._pooled(self._features(row))) for row in x])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.stack([self._decoded(self._pooled(self._features(row))) for row in x])
 
     def running(self, x: Array) -> Array:
         """(batch, length, d_output): pooled, what the output is after each sample."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self._running(x)
+
+    def _running(self, x: Array) -> Array:
         out = []
         for row in x:
             features = self._features(row)
@@ -72,10 +77,11 @@ class Naive:
         the like make a model feel rounding more than its outputs' size tells.
         """
         plain = self.running(x)
-        worst = 0.0
+        worst = 0.0 if np.isfinite(plain).all() else np.inf
         for seed in range(3):
             self._noise, self._size = np.random.default_rng(seed), relative
-            worst = max(worst, float(np.abs(self.running(x) - plain).max(initial=0)))
+            change = np.abs(self.running(x) - plain)
+            worst = max(worst, float(np.nan_to_num(change, nan=np.inf).max(initial=0)))
         self._noise = None
         return 10 * worst + 10 * relative * float(np.abs(plain).max(initial=0))
 

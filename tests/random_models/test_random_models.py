@@ -7,10 +7,10 @@ import types
 import typing
 from typing import Any, Literal, Union, get_args, get_origin
 
-import model_properties
 import pytest
-from hypothesis import given, settings
-from model_strategies import ACTIVATIONS, GATED, RandomModel, configurations, random_models
+from hypothesis import HealthCheck, given, settings
+from model_properties import PROPERTIES
+from model_strategies import ACTIVATIONS, GATED, configurations
 
 from s4edge.model.configuration import ModelConfig
 
@@ -64,24 +64,17 @@ def test_every_field_is_drawn() -> None:
         assert not missing
 
 
-CHECKS = {
-    "convolution": (model_properties.check_convolution, None, 60),
-    "padding": (model_properties.check_padding, None, 40),
-    "stream": (model_properties.check_stream, True, 60),
-    "refused stream": (model_properties.check_stream, None, 20),
-    "file": (model_properties.check_file, None, 30),
-    "configuration": (model_properties.check_configuration, None, 60),
-    "summary": (model_properties.check_summary, None, 30),
-}
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_holds_of_random_models(name: str, pytestconfig: pytest.Config) -> None:
+    each = PROPERTIES[name]
+    many = 20 if pytestconfig.getoption("--slow") else 1
 
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_random(name: str) -> None:
-    check, streams, count = CHECKS[name]
-
-    @settings(max_examples=count, derandomize=True, database=None, deadline=None)
-    @given(random_models(streams=streams))
-    def holds(drawn: RandomModel) -> None:
-        check(drawn)
+    @settings(
+        max_examples=many * each.examples, derandomize=True, database=None, deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(each.drawn)
+    def holds(drawn: Any) -> None:
+        each.check(drawn)
 
     holds()

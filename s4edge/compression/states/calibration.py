@@ -81,7 +81,7 @@ def select(model: SequenceModel, x: Tensor, lengths: Tensor | None, source: str)
         S4EdgeError: the model does not take such sequences.
     """
     if x.is_floating_point():
-        x = x.to(next(model.parameters()).dtype)
+        x = x.to(model.dtype)
     time = 2 if model.config.channels_first else 1
     if lengths is not None and x.ndim > time:
         # What is behind the end of all sequences is left out, and padding is 0: in single precision

@@ -69,7 +69,7 @@ def chunk_graph(model: SequenceModel, chunk: int) -> onnx.ModelProto:
     slots = _slots_of(model)
     width = 1 if config.encoder == "embedding" else config.d_input
     g = GraphBuilder()
-    pooled = state_widths(config.pooling, config.d_model)
+    pooled = state_widths(config.pooling, config.d_features)
     packed, *pool = g.split("state", [2 * slots.count, *pooled])
     states = unpack(g, slots, packed)
     powers = np.stack([slots.leaving(t + 1) for t in range(chunk)])
@@ -98,7 +98,7 @@ def chunk_graph(model: SequenceModel, chunk: int) -> onnx.ModelProto:
 
     x = norm(g, config.final_norm, model.norm, x)
     if pool:
-        x, new_pool = _pool(g, config.pooling, x, pool, config.d_model, chunk)
+        x, new_pool = _pool(g, config.pooling, x, pool, config.d_features, chunk)
         g.concat([*new_states, *new_pool], output="next_state")
     y = decode(g, model, x, None)
     g.add("Reshape", y, g.constant([-1, chunk, config.d_output], "shape"), output="y")

@@ -38,7 +38,7 @@ def step_graph(model: SequenceModel) -> onnx.ModelProto:
     blocks = model.blocks
     slots = lay_out([block.systems.modes() for block in blocks])
     g = GraphBuilder()
-    pooled = state_widths(config.pooling, config.d_model)
+    pooled = state_widths(config.pooling, config.d_features)
     states, *pool = g.split("state", [2 * slots.count, *pooled])
 
     decayed = decay(g, slots, unpack(g, slots, states))
