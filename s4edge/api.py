@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from s4edge.checkpoints.hub import find_weights
 from s4edge.checkpoints.read import read_checkpoint
 from s4edge.compression.states.calibration import Calibration, select
 from s4edge.model.file import load_model, read_description, save_model
@@ -26,7 +27,8 @@ def load(path: str | Path, facts: Mapping[str, Any] | None = None) -> SequenceMo
     """Read an upstream checkpoint or a compressed model.
 
     Args:
-        path: a ``.pt``, ``.pth``, ``.ckpt`` or ``.safetensors`` file.
+        path: a ``.pt``, ``.pth``, ``.ckpt`` or ``.safetensors`` file, or a hub's model folder
+            (``config.json`` beside ``model.safetensors``).
         facts: for checkpoints, what their tensors do not hold, by upstream's names
             (``{"prenorm": True}``); see ``provenance`` of the result for what was assumed.
 
@@ -36,7 +38,7 @@ def load(path: str | Path, facts: Mapping[str, Any] | None = None) -> SequenceMo
     Raises:
         S4EdgeError: the file cannot be read, or a fact is missing.
     """
-    path = Path(path)
+    path = find_weights(Path(path))
     if read_description(path) is not None:
         return load_model(path)
     return read_checkpoint(path, facts)

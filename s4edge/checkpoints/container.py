@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from s4edge.checkpoints.hub import is_index, read_shards
 from s4edge.checkpoints.plain import plain
 from s4edge.checkpoints.stored import TENSORS
 from s4edge.checkpoints.torch_file import TorchFile, open_torch_file
@@ -44,7 +44,7 @@ class Container:
 
 
 def read_container(path: Path, weights: str | None = None) -> Container:
-    """Read a ``.pt``, ``.pth``, ``.ckpt`` or ``.safetensors`` file.
+    """Read a file of torch or of safetensors, or the shards that an index names.
 
     Args:
         path: the file.
@@ -70,16 +70,34 @@ def read_container(path: Path, weights: str | None = None) -> Container:
         raise S4EdgeError(f"cannot read {path}: {error.strerror}") from error
     if empty:
         raise S4EdgeError(f"{path} is empty: the copy or download did not finish; fetch it again")
+    if is_index(path):
+        return _choose(path, read_shards(path, _shard), weights)
     if path.suffix == ".safetensors":
-        try:
-            content = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise S4EdgeError(
-                f"{path} is no readable safetensors file ({error}); fetch it again"
-            ) from error
-        return _choose(path, content, weights)
+        return _choose(path, _safetensors(path), weights)
     with open_torch_file(path) as file:
         return _choose(path, file.content, weights, file)
+
+
+def _shard(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
+    with open_torch_file(path) as file:
+        content = file.content if isinstance(file.content, dict) else None
+        return _state_dict(path, content, file)
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    """By name; of tensors that share memory the file holds one, and says which others it is."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            shared = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise S4EdgeError(
+            f"{path} is no readable safetensors file ({error}); fetch it again"
+        ) from error
+    named = {name: tensors[kept] for name, kept in shared.items() if kept in tensors}
+    return named | tensors
 
 
 def _choose(

@@ -13,6 +13,10 @@ from s4edge.model.configuration import ModelConfig, NormPlacement
 from s4edge.model.sequence_model import SequenceModel
 
 CLASS = "example.S4Model"
+OPTIONS = frozenset(
+    ("d_input", "d_output", "d_model", "n_layers", "dropout", "prenorm", "layer", "length")
+)
+"""Of its constructor; the others are of its layers."""
 
 
 def claims(names: set[str]) -> bool:

@@ -442,7 +442,8 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
         S4EdgeError: it is there but is no JSON object with a ``config``.
     """
     sidecar = path.with_suffix(".json")
-    if not sidecar.exists():
+    # An index of shards has that suffix itself.
+    if sidecar == path or not sidecar.exists():
         return None
     try:
         content = json.loads(sidecar.read_text(encoding="utf-8"))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from s4edge.checkpoints import bare_layer, example_backbone, sequence_backbone
+from s4edge.checkpoints import around, bare_layer, example_backbone, families, sequence_backbone
 from s4edge.checkpoints.container import read_container
 from s4edge.checkpoints.facts import Facts, read_sidecar
+from s4edge.checkpoints.hub import find_weights, read_configuration, sorted_for
 from s4edge.checkpoints.interpolation import resolve
 from s4edge.checkpoints.layers import check_class
+from s4edge.checkpoints.part import Part, find_part
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
@@ -27,19 +30,33 @@ def read_checkpoint(path: str | Path, overrides: Mapping[str, Any] | None = None
     Raises:
         S4EdgeError: the file cannot be read, its layout is unknown, or a fact is missing.
     """
-    path = Path(path)
+    path = find_weights(Path(path))
     overrides = dict(overrides or {})
     container = read_container(path, weights=overrides.pop("weights", None))
-    tensors, names = Tensors(path, container.tensors), set(container.tensors)
-    saved, cls, notes = _configuration(path, container.config)
-    model = _read(path, tensors, names, Facts(path, overrides, saved), cls)
-    model.provenance.notes = [*container.notes, *notes, *model.provenance.notes]
+    said = _configuration(path, container.config)
+    part = find_part(path, container.tensors, overrides.pop("prefix", None), said.wrapped)
+    if part is None:
+        raise _unknown(path, set(container.tensors))
+    options = dict(said.options)
+    # Facts about what lies around a backbone are none of its own.
+    outside = around.FACTS if part.around else ()
+    ends, here = (
+        {key: given.pop(key) for key in outside if key in given} for given in (options, overrides)
+    )
+    if said.wrapped:
+        options = _parted(path, options, part.view(path))
+    model = _read(part, path, Facts(path, overrides, options), said.cls)
+    if part.around:
+        around.add_around(model, path, part.around, part.prefix, Facts(path, here, ends))
+    model.provenance.notes = [
+        *container.notes, *part.notes, *said.notes, *model.provenance.notes,
+    ]  # fmt: skip
     return model
 
 
-def _read(
-    path: Path, tensors: Tensors, names: set[str], facts: Facts, cls: str | None
-) -> SequenceModel:
+def _read(part: Part, path: Path, facts: Facts, cls: str | None) -> SequenceModel:
+    tensors = part.view(path)
+    names = set(tensors.names())
     if example_backbone.claims(names):
         _check_class(path, cls, example_backbone.CLASS)
         return example_backbone.read(tensors, facts)
@@ -50,27 +67,69 @@ def _read(
         if cls is not None:
             check_class(tensors, cls)
         return bare_layer.read(tensors, facts)
+    raise _unknown(path, names)
+
+
+def _unknown(path: Path, names: set[str]) -> S4EdgeError:
+    family = families.refusal(names)
+    if family is not None:
+        return S4EdgeError(f"{path}: {family}")
     some = ", ".join(sorted(names)[:3])
-    raise S4EdgeError(
+    return S4EdgeError(
         f"{path} is of no layout that s4edge knows (its tensors start with {some}); it reads whole "
         "models of upstream's example.py (encoder.*, s4_layers.*, norms.*, decoder.*), its "
         "SequenceModel (layers.*), and bare layers"
     )
 
 
-def _configuration(path: Path, saved: Any) -> tuple[dict[str, Any], str | None, list[str]]:
-    """The sidecar's configuration or else the file's own, the class named there, and notes."""
+@dataclass(frozen=True)
+class _Said:
+    """A configuration.
+
+    Attributes:
+        options: of the model's class.
+        cls: the class that a sidecar names.
+        notes: what a person should know.
+        wrapped: whether the options are those of a wrapper of the person's own, in which the
+            backbone's and its layers' may stand side by side.
+    """
+
+    options: dict[str, Any] = field(default_factory=dict)
+    cls: str | None = None
+    notes: tuple[str, ...] = ()
+    wrapped: bool = False
+
+
+def _configuration(path: Path, saved: Any) -> _Said:
+    """The sidecar's, a hub folder's or else the file's own configuration."""
     sidecar = read_sidecar(path)
     if sidecar is not None:
-        config = resolve(sidecar["config"])
+        options = resolve(sidecar["config"])
         if "L" in sidecar:
-            config.setdefault("length", sidecar["L"])
-        return config, sidecar.get("cls"), []
+            options.setdefault("length", sidecar["L"])
+        return _Said(options, sidecar.get("cls"))
+    hub = read_configuration(path)
+    if hub is not None:
+        return _Said(hub.options, notes=hub.notes, wrapped=True)
     if not isinstance(saved, dict):
-        return {}, None, []
+        return _Said()
     if not isinstance(saved.get("model"), dict):
-        return {}, None, ["its hyper_parameters are not those of upstream's trainer: not used"]
-    return resolve(saved), None, []
+        return _Said(notes=("its hyper_parameters are not those of upstream's trainer: not used",))
+    return _Said(resolve(saved))
+
+
+def _parted(path: Path, options: dict[str, Any], tensors: Tensors) -> dict[str, Any]:
+    """A wrapper's options, the backbone's and the layers' side by side, as upstream's class has."""
+    names = set(tensors.names())
+    if example_backbone.claims(names):
+        return sorted_for(path, options, example_backbone.OPTIONS, "layer_kwargs")
+    if sequence_backbone.claims(names) and "model" not in options:
+        own = sequence_backbone.OPTIONS
+        if not any(".reverse_layer." in name for name in names):
+            # The layers have an option of the same name.
+            own -= {"bidirectional"}
+        return sorted_for(path, options, own, "layer")
+    return options
 
 
 def _check_class(path: Path, said: str | None, *known: str) -> None:

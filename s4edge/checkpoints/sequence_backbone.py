@@ -29,6 +29,14 @@ CLASSES = (
     "train.SequenceLightningModule(encoder, model, decoder)",
     "train.SequenceLightningModule",
 )
+OPTIONS = frozenset(
+    (
+        "_name_", "d_model", "n_layers", "transposed", "dropout", "tie_dropout", "prenorm",
+        "bidirectional", "n_repeat", "residual", "norm", "pool", "track_norms", "dropinp",
+        "drop_path", "length",
+    )
+)  # fmt: skip
+"""Of its constructor, but for ``layer``."""
 # Version 2 has "init" and "verbose" too; what is transposed only changes the order of axes.
 _TRAINING_ONLY = (
     "dropout", "tie_dropout", "track_norms", "dropinp", "transposed", "d_model", "init", "verbose",

@@ -25,8 +25,10 @@ from torch import Tensor
 from s4edge.checkpoints import bare_layer, example_backbone, sequence_backbone
 from s4edge.checkpoints.container import read_container
 from s4edge.checkpoints.facts import Facts, read_sidecar
+from s4edge.checkpoints.hub import find_weights
 from s4edge.checkpoints.layer import Layer, LayerReader
 from s4edge.checkpoints.layers import find_reader
+from s4edge.checkpoints.part import find_part
 from s4edge.checkpoints.read import read_checkpoint
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.checkpoints.upstream_layouts import LAYOUTS, Layout
@@ -128,7 +130,7 @@ def compress_upstream(
     Raises:
         S4EdgeError: upstream's layout cannot hold the result, or a file cannot be read or written.
     """
-    path, output = Path(path), Path(output)
+    path, output = find_weights(Path(path)), Path(output)
     check_source_and_output(path, output)
     chosen = find_method(method)
     if chosen.moves_feedthrough:
@@ -185,6 +187,12 @@ def _write(
 
 def _find_source(path: Path, facts: dict[str, Any], provenance: Provenance) -> _Source:
     tensors = read_container(path, facts.pop("weights", None)).tensors
+    part = find_part(path, tensors, facts.pop("prefix", None))
+    if part is not None and part.prefix:
+        raise S4EdgeError(
+            f"{path}: its model is a part of another ({part.prefix.rstrip('.')}), which cannot be "
+            "written for upstream's code; write s4edge's own format"
+        )
     sidecar = read_sidecar(path)
     known = {**provenance.inferred, **provenance.assumed, **provenance.given}
     length = facts.pop("length", known.pop("length", None))

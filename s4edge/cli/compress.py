@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from s4edge.cli import output
-from s4edge.cli.models import read_model, set_option
+from s4edge.cli.models import model_stem, read_model, set_option
 from s4edge.cli.reduction import read_calibration, reduction_options
 from s4edge.errors import S4EdgeError
 
@@ -94,7 +94,8 @@ def compress(
     if distill and finetune is None:
         raise click.UsageError("--distill is for --finetune")
     size = f"s{state}" if state is not None else f"t{tolerance:g}"
-    path = path or Path(f"{model.stem}-{size}{'.pt' if layout == 'upstream' else '.safetensors'}")
+    suffix = ".pt" if layout == "upstream" else ".safetensors"
+    path = path or Path(f"{model_stem(model)}-{size}{suffix}")
     check_writable(path, model, calibrate, finetune)
     if report is not None:
         from s4edge.reports.compression_page import check_report

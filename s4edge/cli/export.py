@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from s4edge.cli import output
-from s4edge.cli.models import newest_model, read_model, set_option
+from s4edge.cli.models import model_stem, newest_model, read_model, set_option
 
 if TYPE_CHECKING:
     from s4edge.export.onnx.onnx_file import Exported
@@ -81,7 +81,7 @@ def export(
     loaded = read_model(model, assignments)
     if mode == "chunk" and chunk is None:
         chunk = choose_chunk(loaded)
-    path = path or Path(model.stem + _suffix(mode, chunk, precision) + ".onnx")
+    path = path or Path(model_stem(model) + _suffix(mode, chunk, precision) + ".onnx")
     check_writable(path, model)
     with output.progress("Measuring on the data") as progress:
         exported = export_onnx(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from s4edge.cli import output
-from s4edge.cli.models import read_model, set_option
+from s4edge.cli.models import model_stem, read_model, set_option
 from s4edge.cli.training import log_path, run_path, schedule_of, training_options
 
 
@@ -64,7 +64,7 @@ def finetune(
     from s4edge.training.processes import open_processes
     from s4edge.training.settings import settings_of
 
-    path = path or Path(f"{model.stem}-ft.safetensors")
+    path = path or Path(f"{model_stem(model)}-ft.safetensors")
     log = log_path(path, options["log"])
     read = (data, options["validation_data"], teacher)
     check_writable(path, model, *read)

@@ -38,6 +38,11 @@ def read_model(path: Path, assignments: tuple[str, ...]) -> SequenceModel:
     return model
 
 
+def model_stem(path: Path) -> str:
+    """What files made of a model are called by default: its file's stem, or its folder's name."""
+    return path.resolve().name if path.is_dir() else path.stem
+
+
 def newest_model() -> Path:
     """The newest compressed model in the current folder; says which it took."""
     from s4edge.files import newest_first

@@ -1,0 +1,121 @@
+"""Which part of a state dict is the model that readers know: all of it, or what a prefix begins."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from s4edge.checkpoints import bare_layer, example_backbone, sequence_backbone
+from s4edge.checkpoints.tensors import Tensors
+from s4edge.errors import S4EdgeError
+
+# How the names of a backbone's first layer go on after its prefix.
+_BACKBONES = (
+    re.compile(r"^(.*\.)?s4_layers\.0\."),
+    re.compile(r"^(.*\.)?layers\.0\.layer\."),
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A model within a state dict.
+
+    Attributes:
+        prefix: of its names, with the dot; empty for all of them.
+        tensors: those of the part, under their whole names.
+        around: the others.
+        notes: what a person should know about the choice.
+    """
+
+    prefix: str
+    tensors: dict[str, Tensor]
+    around: dict[str, Tensor]
+    notes: tuple[str, ...] = ()
+
+    def view(self, path: Path) -> Tensors:
+        """The part's tensors for a reader; ``path`` is for messages."""
+        return Tensors(path, self.tensors, self.prefix)
+
+
+def find_part(
+    path: Path, tensors: dict[str, Tensor], prefix: str | None = None, wrapped: bool = False
+) -> Part | None:
+    """The model within a state dict; None if no reader knows any of it.
+
+    Args:
+        path: for messages.
+        tensors: the state dict.
+        prefix: the part to take alone, as a person says it; its dot may be left out.
+        wrapped: whether "model." begins the names of a wrapper of the person's own, where there
+            are no tensors of the trainer's encoder and decoder.
+
+    Raises:
+        S4EdgeError: nothing begins with ``prefix``, or there are several models.
+    """
+    if prefix is not None:
+        return _asked(path, tensors, prefix)
+    names = set(tensors)
+    trainers = any(name.startswith(("encoder.0.", "decoder.0.")) for name in names)
+    if wrapped and not trainers and sequence_backbone.claims(names):
+        found = _backbones(names)
+        if found != [""]:
+            return _split(tensors, found[0])
+    if (
+        example_backbone.claims(names)
+        or sequence_backbone.claims(names)
+        or bare_layer.claims(Tensors(path, tensors))
+    ):
+        return Part("", tensors, {})
+    found = _backbones(names) or _layers(path, tensors)
+    if len(found) > 1:
+        some = ", ".join(each.rstrip(".") for each in found[:3]) + (", ..." if found[3:] else "")
+        raise S4EdgeError(
+            f"{path} holds {len(found)} models or layers that s4edge knows ({some}) inside one "
+            f"that it does not know; read one alone with --set prefix={found[0].rstrip('.')}, or "
+            "reduce all of them where they are, in Python: s4edge.compress_(module, state=N)"
+        )
+    return _split(tensors, found[0]) if found else None
+
+
+def _asked(path: Path, tensors: dict[str, Tensor], prefix: str) -> Part:
+    dotted = f"{prefix.rstrip('.')}." if prefix.rstrip(".") else ""
+    part = _split(tensors, dotted)
+    if not part.tensors:
+        raise S4EdgeError(
+            f"{path} has no tensor under prefix={prefix}; it has " + ", ".join(sorted(tensors)[:3])
+        )
+    left = sorted(part.around)
+    notes = (
+        (f"read alone, as asked: what lies under {dotted}; left out: {', '.join(left)}",)
+        if left
+        else ()
+    )
+    return Part(dotted, part.tensors, {}, notes)
+
+
+def _split(tensors: dict[str, Tensor], prefix: str) -> Part:
+    inside = {name: value for name, value in tensors.items() if name.startswith(prefix)}
+    around = {name: value for name, value in tensors.items() if name not in inside}
+    return Part(prefix, inside, around)
+
+
+def _backbones(names: set[str]) -> list[str]:
+    """Prefixes of whole backbones."""
+    found = set()
+    for pattern in _BACKBONES:
+        found |= {match.group(1) or "" for match in map(pattern.match, names) if match}
+    return sorted(found)
+
+
+def _layers(path: Path, tensors: dict[str, Tensor]) -> list[str]:
+    """Prefixes of single layers, the innermost where one holds another."""
+    prefixes = {name[: dot.end()] for name in tensors for dot in re.finditer(r"\.", name)}
+    claimed = [prefix for prefix in prefixes if bare_layer.claims(Tensors(path, tensors, prefix))]
+    return sorted(
+        prefix
+        for prefix in claimed
+        if not any(other != prefix and other.startswith(prefix) for other in claimed)
+    )
