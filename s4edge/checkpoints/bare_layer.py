@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from s4edge.checkpoints import damped_averages
 from s4edge.checkpoints.assemble import Piece, assemble, provenance
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layers import find_reader, read_layer
@@ -26,7 +27,9 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
     """
     d_model = facts.infer("d_model", _features(tensors))
     reader, layer = read_layer(tensors, facts, d_model)
-    transposed = facts.get("transposed", True, allowed=(True, False))
+    transposed = reader.channels_first
+    if transposed is None:
+        transposed = facts.get("transposed", True, allowed=(True, False))
     width = len(layer.D) // (1 if layer.hyper is None else 2)
     width = output_width(layer.activation, width)
     if layer.mixing_bias is not None:
@@ -44,5 +47,8 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
 
 
 def _features(tensors: Tensors) -> int:
-    """Every layout has ``D`` with the features as its last axis, here or in a layer within."""
+    """Most layouts have ``D`` with the features as its last axis, here or in a layer within."""
+    averaged = damped_averages.features(tensors)
+    if averaged is not None:
+        return averaged
     return tensors.shape("D" if "D" in tensors else "layer.D")[-1]

@@ -29,7 +29,7 @@ class Kernels:
     Rows are upstream's channels, twice as many where kernels also run from the end.
 
     Attributes:
-        log_pole: (modes,).
+        log_pole: (modes,), or (rows, modes) where every row has poles of its own.
         feature: (modes,) of each mode.
         weight: (rows, modes).
         features: their number.
@@ -68,14 +68,16 @@ class Kernels:
 
     def rows(self, start: int, stop: int) -> Kernels:
         """Some of the rows."""
-        return replace(self, weight=self.weight[start:stop])
+        own = self.log_pole[start:stop] if self.log_pole.ndim == 2 else self.log_pole
+        return replace(self, log_pole=own, weight=self.weight[start:stop])
 
     def modes(self, interleaved: bool) -> Modes:
         """System ``row * features + feature``, or ``feature * rows + row`` if interleaved."""
         rows = len(self.weight)
         row = np.arange(rows)[:, None]
         system = self.feature * rows + row if interleaved else row * self.features + self.feature
-        return Modes.make(np.tile(self.log_pole, rows), self.weight, system, rows * self.features)
+        log_pole = np.broadcast_to(self.log_pole, self.weight.shape)
+        return Modes.make(log_pole, self.weight, system, rows * self.features)
 
 
 def as_layer(
@@ -119,19 +121,26 @@ def as_layer(
     )
 
 
-def infer_rows(tensors: Tensors, facts: Facts, kernel: str, d_model: int) -> tuple[int, int]:
-    """Rows of ``D`` and of the kernel's ``C``; notes whether the layer is bidirectional.
+def infer_rows(tensors: Tensors, facts: Facts, weights: str, features: int = 1) -> tuple[int, int]:
+    """Rows of ``D`` and of the kernel; notes whether the layer is bidirectional.
+
+    Args:
+        tensors: of the layer.
+        facts: about it.
+        weights: the name of the tensor with the kernel's weights.
+        features: how many rows of ``weights`` one row of the kernel has.
 
     Raises:
         S4EdgeError: the two do not fit each other.
     """
     rows = tensors.shape("D", "channels", "d_model")[0]
-    shape = tensors.shape(kernel + "C")
-    directions, odd = divmod(shape[0] if shape else 0, rows)
+    shape = tensors.shape(weights)
+    directions, odd = divmod(shape[0] if shape else 0, rows * features)
     if odd or directions not in (1, 2):
         raise S4EdgeError(
-            f"{tensors.path}: {tensors.prefix}{kernel}C has shape {shape}, "
+            f"{tensors.path}: {tensors.prefix}{weights} has shape {shape}, "
             f"expected as many rows as {tensors.prefix}D has ({rows}) or twice as many"
+            + (f", times {features}" if features > 1 else "")
         )
     facts.infer("bidirectional", directions == 2)
     return rows, directions * rows
@@ -182,14 +191,14 @@ def infer_kernel(facts: Facts, *words: str) -> None:
         infer_word(facts, "kernel", *words)
 
 
-def kernel_length(facts: Facts) -> int | None:
-    """Where upstream cuts kernels, its ``l_max``.
+def kernel_length(facts: Facts, key: str = "l_max") -> int | None:
+    """Where upstream cuts kernels, mostly its ``l_max``.
 
     Raises:
         S4EdgeError: it is no number of samples.
     """
-    length = facts.get("l_max", None)
-    return None if length is None else whole_number(facts, "l_max", length)
+    length = facts.get(key, None)
+    return None if length is None else whole_number(facts, key, length)
 
 
 def stored_length(tensors: Tensors, name: str) -> int:

@@ -114,9 +114,12 @@ class LayerReader:
         classes: upstream's dotted class names in sidecars.
         claims: whether the tensors below a layer's prefix are of this layout.
         read: takes them and the facts; raises S4EdgeError.
+        channels_first: whether the layer alone takes (batch, features, length); None where its
+            ``transposed`` says.
     """
 
     name: str
     classes: tuple[str, ...]
     claims: Callable[[Tensors], bool]
     read: Callable[[Tensors, Facts, int], Layer]
+    channels_first: bool | None = None

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from s4edge.checkpoints import dss, s4_v2, s4_v3, s4block, s4d
+from s4edge.checkpoints import damped_averages, dss, s4_v2, s4_v3, s4block, s4d
 from s4edge.checkpoints.discretize import known_length
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layer import Layer, LayerReader
@@ -19,6 +19,7 @@ READERS: tuple[LayerReader, ...] = (
     s4_v3.READER,
     s4_v2.READER,
     dss.READER,
+    damped_averages.READER,
 )
 
 

@@ -49,7 +49,7 @@ def read_layer(
     """
     facts.ignore(*_TRAINING_ONLY)
     _refuse_bottleneck(tensors, facts)
-    rows, kernel_rows = infer_rows(tensors, facts, KERNEL, d_model)
+    rows, kernel_rows = infer_rows(tensors, facts, KERNEL + "C")
     pointwise = _find_pointwise(tensors)
     if pointwise.output is None:
         facts.infer("linear", True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from s4edge.checkpoints import linear
+from s4edge.checkpoints import damped_averages, linear
 from s4edge.checkpoints.dense import Dense, read_dense
 from s4edge.checkpoints.diagonal import Diagonal, read_diagonal
 from s4edge.checkpoints.dplr import LowRankSystems, read_low_rank, refuse_bandlimit
@@ -46,7 +46,6 @@ _TRAINING_ONLY = (
     "real_random", "real_scale", "imag_random", "imag_scale", "B_random", "B_init", "B_scale",
     "P_scale", "normalize", "random_real", "random_imag", "random_B", "init_args",
 )  # fmt: skip
-_KERNEL = "kernel."
 
 
 def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
@@ -54,7 +53,12 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     facts.ignore(*_TRAINING_ONLY)
     _refuse_unread(tensors, facts)
     inner = tensors.under("layer.")
-    rows, kernel_rows = infer_rows(inner, facts, _KERNEL, d_model)
+    averages = damped_averages.claims(inner)
+    rows, kernel_rows = (
+        infer_rows(inner, facts, damped_averages.WEIGHTS, d_model)
+        if averages
+        else infer_rows(inner, facts, "kernel.C")
+    )
     channels, activation = _activation(tensors, facts, rows, d_model)
     interleaved = rows > 1 and facts.get("swap_channels", False, allowed=(False, True))
     if rows == 1:
@@ -154,10 +158,13 @@ def _read_kernel(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Ker
         return _read_diagonal(tensors, facts, d_model, rows)
     if "kernel.A" in tensors:
         return _read_dense(tensors, facts, d_model, rows)
+    if damped_averages.claims(tensors):
+        infer_kernel(facts, "ema")
+        return damped_averages.read_kernel(tensors, facts, d_model, rows)
     raise S4EdgeError(
-        f"{tensors.path}: {tensors.prefix}kernel has none of A_real, P and A: it is a kernel "
-        "without a state matrix (conv, ema), which s4edge does not read; it reads modes diag, "
-        "nplr and dense"
+        f"{tensors.path}: {tensors.prefix}kernel has none of A_real, P, A and alpha: it is a "
+        "kernel without a state matrix (mode: conv), which s4edge does not read; it reads modes "
+        "diag, nplr, dense and ema"
     )
 
 
