@@ -89,16 +89,15 @@ def read_kernel(tensors: Tensors, facts: Facts, features: int, rows: int) -> Ker
     """
     systems, N, _ = tensors.shape("kernel.alpha", "systems", "d_state", "1")
     facts.infer("d_state", N)
-    facts.infer("dt_tie", tensors.shape("kernel.delta", "systems", "d_state", "1")[1] == 1 < N)
     shared = systems == features < rows * features
     if rows > 1:
         facts.infer("efficient_bidirectional", shared)
     else:
         facts.ignore("efficient_bidirectional")
     expected = features if shared else rows * features
-    damping = _sigmoid(
-        tensors.take("kernel.delta", expected, tensors.shape("kernel.delta")[1], 1)[..., 0]
-    )
+    # One for all of a system's poles with dt_tie.
+    tied = tensors.shape("kernel.delta", "systems", "d_state", "1")[1] == 1
+    damping = _sigmoid(tensors.take("kernel.delta", expected, 1 if tied else N, 1)[..., 0])
     decay = _sigmoid(tensors.take("kernel.alpha", expected, N, 1)[..., 0])
     expansion = tensors.take("kernel.beta", expected, N, 1)[..., 0]
     projection = tensors.take(WEIGHTS, rows * features, N).reshape(rows, features * N)
