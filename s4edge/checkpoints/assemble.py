@@ -13,23 +13,17 @@ from torch import nn
 
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layer import Layer
+from s4edge.checkpoints.norms import NormReading
+from s4edge.checkpoints.pools import PoolReading
+from s4edge.checkpoints.residuals import ResidualReading
 from s4edge.checkpoints.tensors import Linear, Tensors
 from s4edge.errors import S4EdgeError
-from s4edge.model.configuration import BlockConfig, GateConfig, ModelConfig, Norm, NormPlacement
+from s4edge.model.configuration import BlockConfig, GateConfig, ModelConfig, NormPlacement
 from s4edge.model.sequence_model import Provenance, SequenceModel
 from s4edge.model.systems import DiagonalSystems
 from s4edge.systems.modes import Modes
 
 Float = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class NormReading:
-    """A norm and its parameters, by the names that `s4edge.model.norms` gives them."""
-
-    kind: Norm = "none"
-    epsilon: float = 1e-5
-    parameters: Mapping[str, Float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,22 +35,28 @@ class Piece:
         layer: of it.
         norm: of the block.
         placement: of the norm.
-        residual: weights of the block's input and of the layer's output; None for no residual.
+        residual: how the block's input is added.
         projection: a linear layer after the layer, or None.
-        stride: of average pooling after the block.
+        pool: after the block.
+        d_output: features that leave the layer; None: as many as enter.
     """
 
     name: str
     layer: Layer
-    norm: NormReading = NormReading()
+    norm: NormReading = field(default_factory=NormReading)
     placement: NormPlacement = "pre"
-    residual: tuple[float, float] | None = None
+    residual: ResidualReading = field(default_factory=ResidualReading)
     projection: Linear | None = None
-    stride: int = 1
+    pool: PoolReading = field(default_factory=PoolReading)
+    d_output: int | None = None
 
 
 def assemble(
-    tensors: Tensors, config: ModelConfig, pieces: Sequence[Piece], norm: NormReading | None = None
+    tensors: Tensors,
+    config: ModelConfig,
+    pieces: Sequence[Piece],
+    norm: NormReading | None = None,
+    length: int | None = None,
 ) -> SequenceModel:
     """Put pieces into a model; encoder and decoder are left to the caller.
 
@@ -65,24 +65,22 @@ def assemble(
         config: its ``blocks``, ``length`` and final norm are filled in here.
         pieces: the blocks in order.
         norm: the norm after the last block.
+        length: of the sequences, where it is known.
 
     Raises:
         S4EdgeError: a mode is unstable, or layers ask for different lengths.
     """
     norm = norm or NormReading()
     systems = [_systems(tensors, piece) for piece in pieces]
-    lengths = {piece.layer.length for piece in pieces} - {None}
-    if len(lengths) > 1:
-        raise S4EdgeError(f"{tensors.path}: its layers are normalized over lengths {lengths}")
     config = dataclasses.replace(
         config,
         blocks=tuple(
             _block_config(piece, *each) for piece, each in zip(pieces, systems, strict=True)
         ),
-        length=lengths.pop() if lengths else None,
         final_norm=norm.kind,
         norm_epsilon=norm.epsilon,
     )
+    config = dataclasses.replace(config, length=_length(tensors, config, pieces, length))
     model = SequenceModel(config)
     fill(model.norm, norm.parameters)
     for block, piece, (forward, backward) in zip(model.blocks, pieces, systems, strict=True):
@@ -97,7 +95,29 @@ def assemble(
             fill_linear(block.mixing, layer.mixing_weight, layer.mixing_bias)
         if piece.projection is not None:
             fill(block.projection, dataclasses.asdict(piece.projection))
+        fill(block, piece.residual.parameters)
+        if piece.pool.widening is not None:
+            fill(block.widening, dataclasses.asdict(piece.pool.widening))
     return model
+
+
+def _length(
+    tensors: Tensors, config: ModelConfig, pieces: Sequence[Piece], said: int | None
+) -> int | None:
+    """The one length of sequences that the layers ask for, if any does.
+
+    Raises:
+        S4EdgeError: they ask for different ones.
+    """
+    asked = [piece.layer.length for piece in pieces]
+    wanted = {length for length in asked if length is not None}
+    if not wanted:
+        return None
+    length = max(wanted) if said is None else said
+    entering = config.samples_entering(length)
+    if any(each not in (None, here) for each, here in zip(asked, entering, strict=False)):
+        raise S4EdgeError(f"{tensors.path}: its layers are normalized over lengths {wanted}")
+    return length
 
 
 def provenance(layout: str, tensors: Tensors, facts: Facts, pieces: Sequence[Piece]) -> Provenance:
@@ -108,8 +128,13 @@ def provenance(layout: str, tensors: Tensors, facts: Facts, pieces: Sequence[Pie
         inferred=facts.inferred,
         assumed=facts.assumed,
         given=facts.given,
-        notes=[f"{piece.name}: {note}" for piece in pieces for note in piece.layer.notes],
+        notes=[f"{piece.name}: {note}" for piece in pieces for note in _notes(piece)],
     )
+
+
+def _notes(piece: Piece) -> list[str]:
+    of_residual = piece.residual.note
+    return [*piece.layer.notes, *([] if of_residual is None else [of_residual])]
 
 
 def fill_linear(module: nn.Module, weight: Float, bias: Float) -> None:
@@ -124,61 +149,29 @@ def fill(module: nn.Module, parameters: Mapping[str, Float]) -> None:
             module.get_parameter(name).copy_(torch.from_numpy(np.ascontiguousarray(value)))
 
 
-def feedforward(first: Linear, activation: str, features: int) -> Layer:
-    """A feed-forward layer's first half as a layer without modes; its second is a projection."""
-    nothing = Modes.make([], [], [], features)
+def without_systems(features: int) -> Layer:
+    """A layer that gives what it takes: no modes, nothing behind."""
     return Layer(
-        kind="feedforward",
-        modes=nothing,
+        kind="identity",
+        modes=Modes.make([], [], [], features),
         D=np.ones(features),
         state_size=0,
         states_per_size=1,
         activation="identity",
+        mixing_weight=None,
+        mixing_bias=None,
+        final_activation="identity",
+    )
+
+
+def feedforward(first: Linear, activation: str, features: int) -> Layer:
+    """A feed-forward layer's first half as a layer without modes; its second is a projection."""
+    return dataclasses.replace(
+        without_systems(features),
+        kind="feedforward",
         mixing_weight=first.weight,
         mixing_bias=first.bias,
         final_activation=activation,
-    )
-
-
-def parallel(tensors: Tensors, first: Layer, second: Layer) -> Layer:
-    """Two layers of one kind on the same input, their outputs side by side.
-
-    Raises:
-        S4EdgeError: they have gates, backward systems or no linear layer.
-    """
-    for layer in (first, second):
-        if layer.gate or layer.hyper or layer.backward or layer.mixing_weight is None:
-            raise S4EdgeError(
-                f"{tensors.path}: a bidirectional backbone around gated or bidirectional layers, "
-                "or layers without an output_linear, cannot be read"
-            )
-    assert first.mixing_weight is not None
-    assert second.mixing_weight is not None
-    assert first.mixing_bias is not None
-    assert second.mixing_bias is not None
-    glu = first.final_activation.startswith("glu")
-    rows, columns = first.mixing_weight.shape
-    parts = 2 if glu else 1
-    weight = np.zeros((parts, 2, rows // parts, 2, columns))
-    weight[:, 0, :, 0] = first.mixing_weight.reshape(parts, rows // parts, columns)
-    weight[:, 1, :, 1] = second.mixing_weight.reshape(parts, rows // parts, columns)
-    biases = [layer.reshape(parts, -1) for layer in (first.mixing_bias, second.mixing_bias)]
-    count = first.modes.channels
-    shifted = dataclasses.replace(
-        second.modes, channel=second.modes.channel + count, channels=2 * count
-    )
-    inputs = [
-        np.arange(count) if layer.inputs is None else layer.inputs for layer in (first, second)
-    ]
-    return dataclasses.replace(
-        first,
-        kind=f"{first.kind} x 2",
-        modes=Modes.concatenate([dataclasses.replace(first.modes, channels=2 * count), shifted]),
-        D=np.concatenate([first.D, second.D]),
-        mixing_weight=weight.reshape(2 * rows, 2 * columns),
-        mixing_bias=np.concatenate(biases, axis=1).reshape(-1),
-        inputs=np.concatenate(inputs),
-        notes=first.notes + second.notes,
     )
 
 
@@ -217,7 +210,7 @@ def _block_config(
         norm=piece.norm.kind,
         norm_placement=piece.placement,
         norm_epsilon=piece.norm.epsilon,
-        residual=piece.residual is not None,
+        residual=piece.residual.weights is not None,
         activation=layer.activation,
         mixing="none" if layer.mixing_weight is None else "linear",
         final_activation=layer.final_activation,
@@ -227,8 +220,13 @@ def _block_config(
         multiplied_activation=layer.multiplied_activation,
         mixing_width=None if layer.mixing_bias is None else len(layer.mixing_bias),
         projection="none" if piece.projection is None else "linear",
-        residual_weights=piece.residual or (1.0, 1.0),
-        stride=piece.stride,
+        residual_weights=piece.residual.weights or (1.0, 1.0),
+        residual_form=piece.residual.form,
+        d_output=piece.d_output,
+        stride=piece.pool.stride,
+        downsampling=piece.pool.downsampling,
+        repeat=piece.pool.repeat,
+        widening=None if piece.pool.widening is None else len(piece.pool.widening.bias),
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from s4edge.checkpoints.assemble import NormReading, Piece, assemble, fill, provenance
+from s4edge.checkpoints.assemble import Piece, assemble, fill, provenance
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layers import check_class, read_layer
+from s4edge.checkpoints.norms import NormReading
+from s4edge.checkpoints.residuals import ResidualReading
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import ModelConfig, NormPlacement
@@ -45,7 +47,7 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
         reader, layer = read_layer(tensors.under(f"{prefix}."), layer_facts, d_model)
         names.add(reader.name)
         norm = NormReading("layer", 1e-5, asdict(tensors.affine(f"norms.{index}.", d_model)))
-        pieces.append(Piece(prefix, layer, norm, placement, (1.0, 1.0)))
+        pieces.append(Piece(prefix, layer, norm, placement, ResidualReading((1.0, 1.0))))
     config = ModelConfig(
         d_input=d_input, d_output=d_output, d_model=d_model, encoder="linear", blocks=(),
         pooling="mean", decoder="linear", length=None,

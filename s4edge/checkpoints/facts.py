@@ -82,6 +82,8 @@ class Facts:
         self._plain: tuple[str, ...] = ()
         # Whether what this part does not say is upstream's default for sure.
         self._certain = False
+        # What holds whatever is said.
+        self._fixed: dict[str, Any] = {}
 
     # What is there
 
@@ -125,6 +127,10 @@ class Facts:
         """Whether a fact is given, as a value."""
         return self._look(key)[1] is not _NOTHING
 
+    def leaves_out(self, key: str) -> bool:
+        """Whether there is a configuration that has no such key: upstream's default holds."""
+        return bool(self._saved) and key not in self._saved and not self.says(key)
+
     # Parts
 
     def within(self, saved: Mapping[str, Any]) -> Facts:
@@ -151,21 +157,20 @@ class Facts:
         origin, value = self._look(key)
         return self._opened(key, value, origin, dotted, plain)
 
-    def parts(self, key: str, *, dotted: bool = True) -> list[Facts]:
+    def parts(self, key: str, *, dotted: bool = True, plain: Sequence[str] = ()) -> list[Facts]:
         """The parts in the list under a key; one that is no list stands alone. As `part`."""
         origin, value = self._look(key)
         if not isinstance(value, list | tuple):
-            return [self._opened(key, value, origin, dotted, ())]
+            return [self._opened(key, value, origin, dotted, plain)]
         return [
-            self._opened(f"{key}.{index}", each, origin, dotted, ())
+            self._opened(f"{key}.{index}", each, origin, dotted, plain)
             for index, each in enumerate(value)
         ]
 
     def again(self, **also: Any) -> Facts:
         """This part once more, for another layer of the same options; ``also`` holds for it."""
-        saved = {**self._saved, **also}
-        child = self._child(self.place, saved, self.said, self._dotted, self._plain)
-        child.ignore(*also)
+        child = self._child(self.place, self._saved, self.said, self._dotted, self._plain)
+        child._fixed = also
         # The copies hear in its place.
         self._asked.update(self._saved)
         child._certain = self._certain
@@ -379,6 +384,8 @@ class Facts:
     def _look(self, key: str) -> tuple[str, Any]:
         """Where a fact comes from and its value, `_NOTHING` where nobody says it."""
         overrides = self._whole.overrides
+        if key in self._fixed:
+            return "its configuration", self._fixed[key]
         for name in self._names(key):
             if name in overrides and self._is_mine(key, name):
                 return "--set", overrides[name]

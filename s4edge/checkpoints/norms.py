@@ -7,18 +7,35 @@ inside), no ``eps`` and no options.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from s4edge.checkpoints.assemble import NormReading
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import Norm
 
+Float = NDArray[np.float64]
+
 _EPSILON = 1e-5
-_KINDS: dict[str, Norm] = {"layer": "layer", "instance": "instance", "group": "group"}
+_KINDS: dict[str, Norm] = {
+    "layer": "layer", "instance": "instance", "group": "group", "batch": "batch",
+}  # fmt: skip
+# Whether a norm has a weight and bias where nothing else is said.
+_AFFINE = {"layer": True, "group": True, "batch": True, "instance": False}
+
+
+@dataclass(frozen=True)
+class NormReading:
+    """A norm and its parameters, by the names that `s4edge.model.norms` gives them."""
+
+    kind: Norm = "none"
+    epsilon: float = 1e-5
+    parameters: Mapping[str, Float] = field(default_factory=dict)
 
 
 def read_norm(tensors: Tensors, facts: Facts, width: int) -> NormReading:
@@ -58,15 +75,16 @@ def _by_word(tensors: Tensors, norm: Facts, width: int) -> NormReading:
         # Upstream takes options here and does nothing with them.
         norm.ignore(*norm.saved)
         return NormReading()
-    if word not in _KINDS or (affine is False and word != "instance"):
+    option = "elementwise_affine" if word == "layer" else "affine"
+    said = norm.says(option)
+    wanted = norm.get(option) if said else affine or _AFFINE.get(str(word))
+    # Without a weight it is not what it is by default: that must have been said.
+    if word not in _KINDS or wanted != affine:
         raise S4EdgeError(
             f"{tensors.path}: norm={word} does not fit the tensors under {tensors.prefix}; "
             "supported: layer, batch, instance, group, none"
         )
-    for key in ("affine", "elementwise_affine"):
-        if norm.says(key):
-            norm.infer(key, affine)
-    norm.ignore("momentum", "affine", "elementwise_affine")
+    norm.ignore(option, "bias", "momentum")
     norm.only("track_running_stats", False)
     epsilon = norm.number("eps", _EPSILON)
     parameters = _affine(tensors.under("norm."), width) if affine else {}

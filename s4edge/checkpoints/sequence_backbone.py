@@ -1,31 +1,33 @@
-"""Upstream's ``SequenceModel``, bare or between the encoder and decoder of its training module."""
+"""Upstream's ``SequenceModel``, bare or between the encoder and decoder of its training module.
+
+The backbones of versions 2 (and DSS's copy of it), 3 and 4 write the same tensors. They differ in
+what no residual means (`s4edge.checkpoints.residuals`), in their poolings
+(`s4edge.checkpoints.pools`), and in what they have: only version 4 has ``bidirectional``, version 2
+has no ``n_repeat`` and no group norm.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from typing import Any
+import re
 
 from s4edge.checkpoints import trainer
-from s4edge.checkpoints.assemble import (
-    Piece,
-    assemble,
-    feedforward,
-    fill,
-    parallel,
-    provenance,
-)
+from s4edge.checkpoints.assemble import Piece, assemble, fill, provenance
+from s4edge.checkpoints.backbone_layers import join, read_backbone_layer
+from s4edge.checkpoints.ends import MODES, Ends, read_ends
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.layer import ACTIVATION_NAMES, Layer
-from s4edge.checkpoints.layers import read_layer
+from s4edge.checkpoints.layers import find_reader
 from s4edge.checkpoints.norms import read_norm
+from s4edge.checkpoints.pools import PoolReading, read_pool
+from s4edge.checkpoints.residuals import read_residual
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
-from s4edge.model.configuration import ModelConfig, NormPlacement, Pooling
+from s4edge.model.configuration import ModelConfig, NormPlacement
 from s4edge.model.sequence_model import SequenceModel
 
 CLASSES = (
     "src.models.sequence.backbones.model.SequenceModel",
     "src.models.sequence.SequenceModel",
+    "src.models.sequence.model.SequenceModel",
     "train.SequenceLightningModule(encoder, model, decoder)",
     "train.SequenceLightningModule",
 )
@@ -41,13 +43,17 @@ OPTIONS = frozenset(
 _TRAINING_ONLY = (
     "dropout", "tie_dropout", "track_norms", "dropinp", "transposed", "d_model", "init", "verbose",
 )  # fmt: skip
-DECODER_MODES = ("last", "first", "pool", "sum", "ragged", "full")
-_POOLINGS: dict[str, Pooling] = {"pool": "mean", "sum": "sum", "last": "last", "first": "first"}
+_BLOCK = re.compile(
+    r"(model\.)?layers\.\d+\.(layer|norm|pool|residual|reverse_layer|bidirectional_linear)\."
+)
+# Readers of layers that only this version has.
+_VERSION_2 = ("S4 of version 2", "DSS")
+_VERSION_2_AND_LATER = ("S4 of version 3", "S4Block", "minimal S4D")
 
 
 def claims(names: set[str]) -> bool:
     """Whether a state dict with these names is of this backbone."""
-    return any(name.removeprefix("model.").startswith("layers.0.layer.") for name in names)
+    return any(_BLOCK.match(name) for name in names)
 
 
 def read(tensors: Tensors, facts: Facts) -> SequenceModel:
@@ -65,207 +71,179 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
     if trainer.is_trainers(facts):
         trainer.look_beside_the_model(facts)
         facts = outer.part("model", dotted=False)
+    if whole:
+        outer.keep_apart("mode", decoder=MODES)
     # The backbone's name for itself.
     facts.ignore("_name_", *_TRAINING_ONLY)
-    options = facts.parts("layer", dotted=False)
-
-    d_model = _features(backbone)
+    d_model = _features(backbone, facts)
     facts.infer("d_model", d_model)
     length = outer.get("length") if outer.says("length") else None
-    pieces, names = _blocks(backbone, facts, options, d_model, length)
-    norm = read_norm(backbone.under("norm."), facts, d_model) if _prenorm(backbone) else None
+    pieces, names = _blocks(backbone, facts, d_model, length)
+    if length is not None:
+        outer.given["length"] = length
+    features = _features_out(pieces, d_model)
+    norm = None
+    if pieces[-1].placement == "pre":
+        # Pre-norm models have one more at the end, with or without tensors.
+        norm = read_norm(backbone.under("norm."), facts, features)
     config = ModelConfig(
-        d_input=d_model, d_output=d_model, d_model=d_model, encoder="none", blocks=(),
+        d_input=d_model, d_output=features, d_model=d_model, encoder="none", blocks=(),
         pooling="none", decoder="none", length=None,
     )  # fmt: skip
-    numbers: dict[str, Any] = {}
-    if whole:
-        config, numbers = _ends(tensors, outer, config)
-    model = assemble(tensors, config, pieces, norm)
-    for name, parameters in numbers.items():
+    ends = read_ends(tensors, outer, facts, config) if whole else Ends(config)
+    model = assemble(tensors, ends.config, pieces, norm, length)
+    for name, parameters in ends.parameters.items():
         fill(model.get_submodule(name), parameters)
     tensors.finish()
     outer.finish()
     layout = f"SequenceModel{' with encoder and decoder' if whole else ''}, {' and '.join(names)}"
     model.provenance = provenance(layout, tensors, facts, pieces)
+    if any(piece.norm.kind == "batch" for piece in pieces):
+        model.provenance.notes.append(
+            "its batch norms keep no statistics: they take those of the sequences that come "
+            "together, so that an answer depends on the batch"
+        )
     return model.eval()
 
 
-def _prenorm(backbone: Tensors) -> bool:
-    return any(name.startswith("norm.") for name in backbone.names())
-
-
-def _features(backbone: Tensors) -> int:
+def _features(backbone: Tensors, facts: Facts) -> int:
+    """Told by the first layer, by a norm, or else by the configuration."""
     first = backbone.under("layers.0.layer.")
     for name in ("D", "layer.D"):
         if name in first:
             return first.shape(name)[-1]
-    return first.shape("ff.0.0.weight")[1]
+    for name in ("ff.0.0.weight", "ff.0.weight"):
+        if name in first:
+            return first.shape(name)[1]
+    norm = backbone.under("layers.0.norm.norm.")
+    for name in ("weight", "running_mean", "ln.weight"):
+        if name in norm:
+            return norm.shape(name)[0]
+    width = facts.get("d_model", why="no tensor of its first block tells how wide it is")
+    if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width < 2**31:
+        raise S4EdgeError(f"{backbone.path}: d_model={width} cannot be read; it is a whole number")
+    return width
+
+
+def _features_out(pieces: list[Piece], features: int) -> int:
+    """Features that leave the last block."""
+    for piece in pieces:
+        features = piece.d_output or features
+        stacked = piece.pool.stride if piece.pool.downsampling == "stack" else 1
+        widening = piece.pool.widening
+        features *= stacked * piece.pool.repeat
+        features = features if widening is None else len(widening.bias)
+    return features
 
 
 def _blocks(
-    backbone: Tensors, facts: Facts, options: list[Facts], d_model: int, length: Any
+    backbone: Tensors, facts: Facts, d_model: int, length: int | None
 ) -> tuple[list[Piece], list[str]]:
-    count = backbone.count("layers")
-    kinds = len(options)
+    options = facts.parts("layer", dotted=False)
     repeat = facts.whole("n_repeat", 1)
-    if count % (repeat * kinds):
-        raise S4EdgeError(
-            f"{backbone.path}: it has {count} layers, which {kinds} kinds repeated {repeat} times "
-            "do not divide"
-        )
-    facts.infer("n_layers", count // (repeat * kinds))
+    count = _count(backbone, facts, len(options) * repeat)
+    drops_output = _drops_output(backbone, facts, count)
     placement = _placement(backbone, facts)
-    stride = _stride(backbone, facts)
-    both = facts.infer("bidirectional", any("reverse_layer" in name for name in backbone.names()))
+    both = any("reverse_layer." in name or "bidirectional_" in name for name in backbone.names())
+    if facts.says("bidirectional"):
+        facts.infer("bidirectional", both)
     # The layers have a word of the same name, and of their own.
-    del facts.inferred["bidirectional"]
+    facts.inferred.pop("bidirectional", None)
+    facts.ignore("bidirectional")
     pieces: list[Piece] = []
     names: list[str] = []
+    features = d_model
     for index in range(count):
         prefix = f"layers.{index}."
-        block, child = backbone.under(prefix), _of_layer(options[index % kinds], facts, length)
-        name, layer, projection = _layer(block.under("layer."), child, d_model)
+        block, own = backbone.under(prefix), options[index % len(options)]
+        norm_before = placement == "pre"
+        norm = read_norm(block.under("norm."), facts, features) if norm_before else None
+        layer = read_backbone_layer(block.under("layer."), own, features, length)
         if both:
-            _, other, _ = _layer(block.under("reverse_layer."), child, d_model)
-            layer = parallel(backbone, layer, other)
-            projection = block.linear("bidirectional_linear.", d_model, 2 * d_model)
-        if name not in names:
-            names.append(name)
-        pieces.append(
-            Piece(
-                name=backbone.prefix + prefix.rstrip("."),
-                layer=layer,
-                norm=read_norm(block.under("norm."), facts, d_model),
-                placement=placement,
-                residual=_residual(backbone, facts, index + 1),
-                projection=projection,
-                stride=stride if (index + 1) % repeat == 0 else 1,
-            )
+            other = read_backbone_layer(block.under("reverse_layer."), own, features, length)
+            layer = join(block, layer, other)
+        if layer.name not in names:
+            names.append(layer.name)
+        leaves = layer.d_output or features
+        ends_stage = (index + 1) % repeat == 0
+        pool = read_pool(block, facts, leaves) if ends_stage else PoolReading()
+        piece = Piece(
+            name=backbone.prefix + prefix.rstrip("."),
+            layer=layer.layer,
+            norm=norm or read_norm(block.under("norm."), facts, leaves),
+            placement=placement,
+            residual=read_residual(block, facts, index + 1, leaves, drops_output),
+            projection=layer.projection,
+            d_output=layer.d_output,
+            pool=pool,
         )
+        if piece.residual.weights not in (None, (0.0, 1.0)) and leaves != features:
+            raise S4EdgeError(
+                f"{backbone.path}: {piece.name} gives {leaves} features and takes {features}, "
+                "which no residual can add"
+            )
+        pieces.append(piece)
+        features = _features_out([piece], features)
+        length = None if length is None else _samples_out(piece, length)
     return pieces, names
 
 
-def _of_layer(options: Facts, facts: Facts, length: Any) -> Facts:
-    """The facts of one layer; what the backbone gives to each or the training needs is no news."""
-    layer = options.again(**({} if length is None else {"length": length}))
-    if layer.says("_name_"):
-        facts.given["layer"] = layer.get("_name_")
-    layer.ignore("_name_", "transposed", "dropout")
-    return layer
+def _samples_out(piece: Piece, samples: int) -> int:
+    if piece.pool.downsampling == "sample":
+        return -(-samples // piece.pool.stride)
+    return samples // piece.pool.stride
 
 
-def _layer(tensors: Tensors, facts: Facts, d_model: int) -> tuple[str, Layer, Any]:
-    """A layer, and the linear layer behind it where it is a feed-forward one."""
-    if "ff.0.0.weight" in tensors:
-        facts.ignore("expand", "d_output", "initializer", "tie_dropout")
-        name = facts.get("activation", "gelu", allowed=tuple(ACTIVATION_NAMES))
-        first = tensors.linear("ff.0.0.", None, d_model)
-        second = tensors.linear("ff.2.", d_model, first.weight.shape[0])
-        layer = feedforward(first, ACTIVATION_NAMES[name], d_model)
-        return "feed-forward", layer, second
-    reader, layer = read_layer(tensors, facts, d_model)
-    return reader.name, layer, None
+def _count(backbone: Tensors, facts: Facts, kinds: int) -> int:
+    """The number of blocks; those at the end may have no tensors."""
+    count = backbone.count("layers")
+    said = facts.get("n_layers") if facts.says("n_layers") else None
+    if isinstance(said, int) and not isinstance(said, bool) and count < said * kinds < 10_000:
+        count = said * kinds
+    if count % kinds:
+        raise S4EdgeError(
+            f"{backbone.path}: it has {count} layers, which {kinds} kinds and repetitions do not "
+            "divide"
+        )
+    facts.infer("n_layers", count // kinds)
+    return count
+
+
+def _drops_output(backbone: Tensors, facts: Facts, count: int) -> bool:
+    """Whether no residual means that the layer's output is dropped: in version 2 and DSS's copy.
+
+    The version is told by the layers. Where it is not, and matters, it is asked for.
+    """
+    facts.ignore("upstream")
+    if facts.says("upstream"):
+        said = facts.get("upstream", allowed=("v2", "v3", "v4", "dss"))
+        return said in ("v2", "dss")
+    for index in range(count):
+        layer = backbone.under(f"layers.{index}.layer.")
+        reader = find_reader(layer)
+        if reader is not None and reader.name in (*_VERSION_2, *_VERSION_2_AND_LATER):
+            return reader.name in _VERSION_2
+        for name in ("ff.0.0.bias", "ff.0.bias"):
+            if name in layer and len(layer.shape(name)) == 2:
+                return True
+    residual = facts.part("residual")
+    none = facts.leaves_out("residual") or (residual.said and not residual.saved)
+    if none:
+        return facts.get(
+            "upstream",
+            allowed=("v2", "v3", "v4", "dss"),
+            why="without a residual version 2 (and DSS's copy) drops the output of layers, later "
+            "ones keep it, and no layer tells the version",
+        ) in ("v2", "dss")
+    return False
 
 
 def _placement(backbone: Tensors, facts: Facts) -> NormPlacement:
     """Pre-norm models have one more norm at the end; without its tensors it must be said."""
-    if _prenorm(backbone):
+    if any(name.startswith("norm.") for name in backbone.names()):
         facts.infer("prenorm", True)
         return "pre"
-    if any(".norm." in name for name in backbone.names()):
+    if any(re.match(r"layers\.\d+\.norm\.", name) for name in backbone.names()):
         facts.infer("prenorm", False)
         return "post"
     return "pre" if facts.get("prenorm", True, allowed=(True, False)) else "post"
-
-
-def _stride(backbone: Tensors, facts: Facts) -> int:
-    pool = facts.part("pool")
-    word = pool.word(None)
-    if word is None:
-        return 1
-    expand = pool.only("expand", None, 1)
-    stride = pool.whole("pool" if pool.says("pool") else "stride", 1)
-    if word not in ("pool", "avg", "sample") or (stride != 1 and word == "sample"):
-        raise S4EdgeError(
-            f"{backbone.path}: pool={word} (stride {stride}, expand {expand}) cannot be read; "
-            "supported: average pooling ('pool', 'avg') without expansion"
-        )
-    return stride
-
-
-def _residual(backbone: Tensors, facts: Facts, number: int) -> tuple[float, float] | None:
-    residual = facts.part("residual")
-    kind = residual.word(why=(
-        "whether and how the blocks' inputs are added cannot be told from tensors"
-    ))  # fmt: skip
-    if kind in (None, "F", "N", "none", "ff", "feedforward"):
-        return None
-    if kind in ("R", "residual"):
-        return residual.number("alpha", 1.0), residual.number("beta", 1.0)
-    if kind in ("D", "decay"):
-        beta = number ** -float(residual.number("power", 0.5))
-        return (1 - beta**2) ** 0.5 if residual.get("l2", True) else 1 - beta, beta
-    raise S4EdgeError(
-        f"{backbone.path}: residual={kind} cannot be read; supported: R, D, F or none"
-    )
-
-
-def _ends(
-    tensors: Tensors, facts: Facts, config: ModelConfig
-) -> tuple[ModelConfig, dict[str, Any]]:
-    """Encoder and decoder of the training module, and the pooling that the decoder does."""
-    facts.ignore("d_input", "d_output", "d_model")
-    numbers: dict[str, Any] = {}
-    encoder = facts.part("encoder")
-    if "encoder.0.weight" in tensors and "encoder.0.bias" in tensors:
-        linear = tensors.linear("encoder.0.", config.d_model, None)
-        encoder.ignore("_name_")
-        facts.inferred["encoder"] = "linear"
-        config = replace(config, encoder="linear", d_input=linear.weight.shape[1])
-        numbers["encoder"] = asdict(linear)
-    elif "encoder.0.weight" in tensors:
-        table = tensors.take(
-            "encoder.0.weight",
-            tensors.shape("encoder.0.weight", "tokens", "d_model")[0],
-            config.d_model,
-        )
-        encoder.ignore("_name_")
-        facts.inferred["encoder"] = "embedding"
-        config = replace(config, encoder="embedding", d_input=table.shape[0])
-        numbers["encoder"] = {"weight": table}
-    elif encoder.said and encoder.word() not in (None, "id", "none"):
-        raise S4EdgeError(f"{tensors.path}: encoder={encoder.word()} cannot be read")
-    facts.keep_apart("mode", decoder=DECODER_MODES)
-    decoder = facts.part("decoder", plain=("mode", "l_output"))
-    if decoder.said and decoder.word("sequence") not in (None, "sequence"):
-        raise S4EdgeError(f"{tensors.path}: decoder={decoder.word()} cannot be read")
-    decoder.ignore("use_lengths")
-    mode = _mode(decoder)
-    whose = decoder if decoder.says("l_output") else facts
-    l_output = whose.get("l_output", 0, allowed=(0, 1, None))
-    facts.ignore("l_output")
-    decoder.ignore("l_output")
-    if l_output is None and mode in ("pool", "sum"):
-        raise S4EdgeError(
-            f"{tensors.path}: a decoder with mode={mode} and an output per sample (l_output=null) "
-            "gives running means or sums, which cannot be read"
-        )
-    pooling: Pooling = "none" if l_output is None else _POOLINGS[mode]
-    config = replace(config, pooling=pooling)
-    if "decoder.0.output_transform.weight" in tensors:
-        linear = tensors.linear("decoder.0.output_transform.", None, config.d_model)
-        config = replace(config, decoder="linear", d_output=linear.weight.shape[0])
-        numbers["decoder"] = asdict(linear)
-    return config, numbers
-
-
-def _mode(decoder: Facts) -> str:
-    """How the decoder pools; upstream's default where it was configured without."""
-    if decoder.said and decoder.saved and not decoder.says("mode"):
-        decoder.ignore("mode")
-        return "last"
-    mode: str = decoder.get(
-        "mode", allowed=tuple(_POOLINGS), why="how the decoder pools over time is unknown"
-    )
-    return mode

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from s4edge.errors import S4EdgeError
 from s4edge.model.activations import activate, output_width
 from s4edge.model.configuration import BlockConfig, GateConfig
 from s4edge.model.dropout import Dropout
@@ -30,13 +31,28 @@ class Gate(nn.Module):
         return activate(config.output_activation, self.output(y)) * branch
 
 
+class Highway(nn.Module):
+    """See `BlockConfig.residual_form`."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.input = nn.Linear(features, features)
+        self.output = nn.Linear(features, features)
+
+    def forward(self, x: Tensor, y: Tensor, of_x: float) -> Tensor:
+        """The block's input and what its layer gave, (..., features) each."""
+        y = self.output(y)
+        gate = torch.sigmoid(self.input(x) + y)
+        return of_x * (1 - gate) * x + gate * y
+
+
 class Block(nn.Module):
     """See `BlockConfig` for what it computes.
 
     Args:
         config: of it.
         width: features that enter.
-        d_output: features that leave.
+        d_output: features that leave its layer.
         length: see `s4edge.model.configuration.ModelConfig.length`.
     """
 
@@ -66,11 +82,22 @@ class Block(nn.Module):
             self.projection = nn.Linear(channels, d_output)
         features = width if config.norm_placement == "pre" else d_output
         self.norm = make_norm(config.norm, features, config.norm_epsilon)
+        self.highway = Highway(width) if config.residual_form == "highway" else None
+        if config.residual_form == "scaled":
+            self.residual_scale = nn.Parameter(torch.ones(d_output))
+        self.widening: nn.Module = nn.Identity()
+        if config.widening is not None:
+            stacked = config.stride if config.downsampling == "stack" else 1
+            self.widening = nn.Linear(d_output * stacked * config.repeat, config.widening)
         # Only while the model is trained.
         self.dropout: Dropout | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Whole sequences, (batch, length, width) to (batch, length // stride, d_output)."""
+        """Whole sequences, (batch, length, width) to what leaves the block.
+
+        Raises:
+            S4EdgeError: samples are stacked whose number is no multiple of the stride.
+        """
         u = self.before(x)
         return self.after(x, u, self.respond(u))
 
@@ -87,7 +114,7 @@ class Block(nn.Module):
         """One sample, (batch, width), with the state of the systems."""
         u = self.before(x)
         y, state = self.systems.step(u, state, coefficients)
-        return self._mix(x, u, y), state
+        return self._widened(self._mix(x, u, y)), state
 
     def before(self, x: Tensor) -> Tensor:
         """What the systems read of the block's input."""
@@ -95,11 +122,28 @@ class Block(nn.Module):
 
     def after(self, x: Tensor, u: Tensor, y: Tensor) -> Tensor:
         """The block's output from its input, what the systems read, and what they answer."""
-        y = self._mix(x, u, y)
-        if self.config.stride != 1:
-            whole = y.shape[1] // self.config.stride * self.config.stride
-            y = y[:, :whole].unflatten(1, (-1, self.config.stride)).mean(dim=2)
-        return y
+        return self._widened(self._downsampled(self._mix(x, u, y)))
+
+    def _downsampled(self, y: Tensor) -> Tensor:
+        stride, kind = self.config.stride, self.config.downsampling
+        if stride == 1:
+            return y
+        if kind == "sample":
+            return y[:, ::stride]
+        whole = y.shape[1] // stride * stride
+        if kind == "stack":
+            if whole != y.shape[1]:
+                raise S4EdgeError(
+                    f"{self.config.name} joins {stride} samples each, which {y.shape[1]} are no "
+                    "multiple of"
+                )
+            return y.unflatten(1, (-1, stride)).transpose(2, 3).flatten(2)
+        return y[:, :whole].unflatten(1, (-1, stride)).mean(dim=2)
+
+    def _widened(self, y: Tensor) -> Tensor:
+        if self.config.repeat != 1:
+            y = y.repeat_interleave(self.config.repeat, dim=-1)
+        return linear(self.widening, y)
 
     def _mix(self, x: Tensor, u: Tensor, y: Tensor) -> Tensor:
         config = self.config
@@ -112,8 +156,12 @@ class Block(nn.Module):
         y = self._dropped(activate(config.multiplied_activation, y))
         y = activate(config.final_activation, linear(self.mixing, y))
         y = self._dropped(linear(self.projection, y))
-        if config.residual:
-            of_x, of_y = config.residual_weights
+        of_x, of_y = config.residual_weights
+        if self.highway is not None:
+            y = self.highway(x, y, of_x)
+        elif config.residual:
+            if config.residual_form == "scaled":
+                y = self.residual_scale * y
             # Without multiplying by 1, to round as upstream does.
             y = (x if of_x == 1 else of_x * x) + (y if of_y == 1 else of_y * y)
         return norm(self.norm, y) if config.norm_placement == "post" else y

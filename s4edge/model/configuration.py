@@ -18,11 +18,13 @@ Activation = Literal[
 ]
 FinalActivation = str
 """An `Activation`, "glu" (a sigmoid gate that halves the width), or "glu-" and an `Activation`."""
-Norm = Literal["none", "layer", "standardize", "affine", "instance", "group"]
+Norm = Literal["none", "layer", "standardize", "affine", "instance", "group", "batch"]
 NormPlacement = Literal["pre", "post"]
 Pooling = Literal["none", "mean", "sum", "last", "first"]
 Projection = Literal["none", "linear"]
 Encoder = Literal["none", "linear", "embedding"]
+Residual = Literal["sum", "scaled", "highway"]
+Downsampling = Literal["mean", "sample", "stack"]
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,10 @@ class BlockConfig:
         systems: forward in time.
         norm: "layer"; "standardize" (mean and deviation over features, one scale and shift for
             all); "affine" (a scale and shift per feature: a folded batch norm); "instance" and
-            "group" (over time too, so not causal); "none".
+            "group" (over time too, so not causal); "batch" (a batch norm that kept no statistics:
+            over time and all sequences that come together); "none".
         norm_placement: before the systems or after the residual.
-        norm_epsilon: of "layer", "instance", "group".
+        norm_epsilon: of "layer", "instance", "group", "batch".
         residual: whether ``x`` is added.
         activation: after the systems; of the "glu" family it halves the channels.
         mixing: a linear layer over channels, of ``mixing_width`` rows.
@@ -110,8 +113,16 @@ class BlockConfig:
         multiplied_activation: after the gate.
         mixing_width: rows of the mixing; None for d_output, or twice that before a "glu".
         projection: a second linear layer, to d_output.
-        residual_weights: of ``x`` and of ``f``.
-        stride: averages of so many samples leave the block.
+        residual_weights: of ``x`` and of ``f``; of "highway" the first counts.
+        stride: of so many samples one leaves the block.
+        residual_form: "sum", weighted; "scaled": ``f`` times a trained factor per feature;
+            "highway": ``w (1 - g) x + g h(f)`` with a gate ``g = sigmoid(r(x) + h(f))`` and linear
+            ``r`` and ``h``.
+        d_output: features that leave the layer; None: as many as enter.
+        downsampling: what leaves of ``stride`` samples: their mean, the first of them
+            ("sample"), or all, feature by feature side by side ("stack").
+        repeat: each feature leaves so many times.
+        widening: rows of a linear layer at the end, or None.
     """
 
     name: str
@@ -131,11 +142,27 @@ class BlockConfig:
     projection: Projection = "none"
     residual_weights: tuple[float, float] = (1.0, 1.0)
     stride: int = 1
+    residual_form: Residual = "sum"
+    d_output: int | None = None
+    downsampling: Downsampling = "mean"
+    repeat: int = 1
+    widening: int | None = None
 
     @property
     def all_systems(self) -> tuple[SystemsConfig, ...]:
         """Forward and, if there are any, backward."""
         return (self.systems,) if self.backward is None else (self.systems, self.backward)
+
+    def samples_out(self, samples: int) -> int:
+        """How many samples leave when so many enter."""
+        if self.downsampling == "sample":
+            return -(-samples // self.stride)
+        return samples // self.stride
+
+    def features_out(self, features: int) -> int:
+        """How many features leave when so many leave the layer."""
+        stacked = self.stride if self.downsampling == "stack" else 1
+        return self.widening or features * stacked * self.repeat
 
     @property
     def cannot_stream(self) -> str | None:
@@ -144,6 +171,8 @@ class BlockConfig:
             return "it is bidirectional: its output depends on samples yet to come"
         if self.norm in ("instance", "group"):
             return f"its {self.norm} norm takes statistics over the whole sequence"
+        if self.norm == "batch":
+            return "its batch norm has no statistics of its own and takes them over the whole batch"
         if self.stride != 1:
             return f"it gives one sample for {self.stride}"
         if sum(self.systems.growing):
@@ -152,6 +181,25 @@ class BlockConfig:
                 "their recurrence would be unstable"
             )
         return None
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """What compares the model's answers to two sequences, ``u`` and ``v``.
+
+    A linear layer of each of ``widths`` with an activation behind it, and one to ``d_output``.
+
+    Attributes:
+        widths: of the hidden layers.
+        activation: behind each of them.
+        d_output: what the last gives, for each pair.
+        contrasts: whether ``u - v`` and ``u v`` enter beside ``u`` and ``v``.
+    """
+
+    widths: tuple[int, ...]
+    activation: Activation
+    d_output: int
+    contrasts: bool
 
 
 @dataclass(frozen=True)
@@ -170,6 +218,10 @@ class ModelConfig:
             kernels are normalized over a length).
         final_norm: after the last block, as a block's norm.
         channels_first: a bare layer that takes and gives (batch, features, length).
+        answers: of the pooling. 0: one, for the whole sequence; a number: one after each of the
+            last so many samples (of "first" and "last": so many of the first or last samples as
+            they are); None: one after each sample.
+        head: compares the answers to two sequences each; None where there is no head.
     """
 
     d_input: int
@@ -183,6 +235,8 @@ class ModelConfig:
     final_norm: Norm = "none"
     norm_epsilon: float = 1e-5
     channels_first: bool = False
+    answers: int | None = 0
+    head: HeadConfig | None = None
 
     @property
     def real_states(self) -> int:
@@ -199,21 +253,49 @@ class ModelConfig:
         """Of the layers' forward systems."""
         return sum(block.systems.state_size for block in self.blocks) / len(self.blocks)
 
-    def block_output(self, index: int) -> int:
-        """Features that leave a block: d_model, but for a bare layer those of the model."""
-        bare = len(self.blocks) == 1 and self.decoder == "none"
-        return self.d_output if bare and index == 0 else self.d_model
+    def block_widths(self, index: int) -> tuple[int, int, int]:
+        """Features that enter a block, that leave its layer, and that leave the block."""
+        enters = self.d_model
+        for block in self.blocks[:index]:
+            enters = block.features_out(block.d_output or enters)
+        block = self.blocks[index]
+        leaves = block.d_output or enters
+        if len(self.blocks) == 1 and self.decoder == "none" and block.d_output is None:
+            # A bare layer gives what the model gives.
+            widened = block.widening or block.features_out(1) != 1
+            leaves = leaves if widened else self.d_output
+        return enters, leaves, block.features_out(leaves)
 
     @property
     def d_features(self) -> int:
-        """Features that are pooled: what leaves the last block."""
-        return self.block_output(len(self.blocks) - 1)
+        """Features that leave the last block."""
+        return self.block_widths(len(self.blocks) - 1)[2]
+
+    def samples_entering(self, samples: int) -> list[int]:
+        """How many samples enter each block, and leave the last, when so many enter the first."""
+        counts = [samples]
+        for block in self.blocks:
+            counts.append(block.samples_out(counts[-1]))
+        return counts
+
+    @property
+    def running_pooling(self) -> Pooling:
+        """What the recurrence pools; where samples are answers themselves, nothing."""
+        if self.pooling in ("first", "last") and self.answers != 0:
+            return "none"
+        return self.pooling
+
+    @property
+    def answers_each_sample(self) -> bool:
+        """Whether there is an answer to every sample."""
+        return self.pooling == "none" or self.answers is None
 
     @property
     def cannot_stream(self) -> str | None:
         """Why the model has no stable recurrence from sample to sample; None if it has."""
-        if self.final_norm in ("instance", "group"):
-            return f"its last norm ({self.final_norm}) takes statistics over the whole sequence"
+        if self.final_norm in ("instance", "group", "batch"):
+            over = "batch" if self.final_norm == "batch" else "sequence"
+            return f"its last norm ({self.final_norm}) takes statistics over the whole {over}"
         for block in self.blocks:
             if block.cannot_stream is not None:
                 return f"{block.name}: {block.cannot_stream}"
@@ -255,6 +337,8 @@ def is_activation(name: object) -> bool:
 
 def _check(config: ModelConfig) -> None:
     _check_numbers(config)
+    if config.head is not None and not is_activation(config.head.activation):
+        raise S4EdgeError(f"the head's activation {config.head.activation!r} is unknown here")
     for block in config.blocks:
         activations = [block.activation, block.multiplied_activation, block.final_activation]
         activations += [name for name in (block.hyper,) if name is not None]
@@ -280,12 +364,20 @@ def _check_numbers(config: ModelConfig) -> None:
         ("length", config.length, 1),
         ("the number of blocks", len(config.blocks), 1),
         ("norm_epsilon", config.norm_epsilon, 0),
+        ("answers", config.answers, 0),
     ]
-    for block in config.blocks:
+    if config.head is not None:
+        head = config.head
+        least += [("the head's outputs", head.d_output, 1)]
+        least += [("the head's width", width, 1) for width in head.widths]
+    for index, block in enumerate(config.blocks):
         least += [
             (f"{block.name}: norm_epsilon", block.norm_epsilon, 0),
             (f"{block.name}: mixing_width", block.mixing_width, 1),
             (f"{block.name}: stride", block.stride, 1),
+            (f"{block.name}: repeat", block.repeat, 1),
+            (f"{block.name}: widening", block.widening, 1),
+            (f"{block.name}: d_output", block.d_output, 1),
         ]
         if block.gate is not None:
             least.append((f"{block.name}: the gate's width", block.gate.width, 1))
@@ -298,8 +390,9 @@ def _check_numbers(config: ModelConfig) -> None:
                 (f"{block.name}: a count of modes", min(counts, default=0), 0),
                 (f"{block.name}: a count of modes", max(counts, default=0), 0),
             ]
-            if max(systems.inputs, default=0) >= config.d_model:
-                raise S4EdgeError(f"{block.name}: inputs are not among {config.d_model} features")
+            features = config.block_widths(index)[0]
+            if max(systems.inputs, default=0) >= features:
+                raise S4EdgeError(f"{block.name}: inputs are not among {features} features")
     for what, value, smallest in least:
         if value is not None and not smallest <= value < 2**31:
             raise S4EdgeError(f"{what} is {value}; the file is damaged")

@@ -38,18 +38,23 @@ class Affine(nn.Module):
         return x * self.weight + self.bias
 
 
+# Of (batch, length, features): what statistics are taken over.
+OVER_TIME: dict[Norm, tuple[int, ...]] = {"instance": (1,), "group": (1, 2), "batch": (0, 1)}
+
+
 class OverTime(nn.Module):
-    """Instance or group norm: statistics over the whole sequence, of each feature or of all.
+    """Instance, group or batch norm: statistics over whole sequences.
 
     Args:
+        kind: "instance" (of each sequence and feature), "group" (of each sequence), "batch" (of
+            each feature).
         features: of them.
-        each: a mean and variance per feature (instance norm) rather than of all together (group).
         epsilon: added to the variance.
     """
 
-    def __init__(self, features: int, each: bool, epsilon: float) -> None:
+    def __init__(self, kind: Norm, features: int, epsilon: float) -> None:
         super().__init__()
-        self.axes = (1,) if each else (1, 2)
+        self.axes = OVER_TIME[kind]
         self.epsilon = epsilon
         self.weight = nn.Parameter(torch.ones(features))
         self.bias = nn.Parameter(torch.zeros(features))
@@ -68,6 +73,6 @@ def make_norm(kind: Norm, features: int, epsilon: float) -> nn.Module:
         return Standardize()
     if kind == "affine":
         return Affine(features)
-    if kind in ("instance", "group"):
-        return OverTime(features, kind == "instance", epsilon)
+    if kind in OVER_TIME:
+        return OverTime(kind, features, epsilon)
     return nn.Identity()

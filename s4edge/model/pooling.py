@@ -9,19 +9,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import Pooling
 
 
-def pool(kind: Pooling, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+def pool(
+    kind: Pooling, features: Tensor, lengths: Tensor | None = None, answers: int | None = 0
+) -> Tensor:
     """(batch, length, features) to (batch, features), or as it was for "none".
 
     Args:
         kind: of pooling.
         features: sequences.
         lengths: (batch,) samples that count, all if None.
+        answers: as in `ModelConfig`: other than 0 they are (batch, answers, features).
+
+    Raises:
+        S4EdgeError: there are fewer samples than answers.
     """
     if kind == "none":
         return features
+    if answers is None:
+        return features if kind in ("first", "last") else pool_running(kind, features)
+    if answers:
+        return _several(kind, features, lengths, answers)
     if kind == "first":
         return features[:, 0]
     length = features.shape[1]
@@ -36,6 +47,25 @@ def pool(kind: Pooling, features: Tensor, lengths: Tensor | None = None) -> Tens
     counted = torch.arange(length, device=features.device) < lengths[:, None]
     total = torch.where(counted[..., None], features.double(), 0.0).sum(dim=1)
     return (total / lengths[:, None] if kind == "mean" else total).to(features.dtype)
+
+
+def _several(kind: Pooling, features: Tensor, lengths: Tensor | None, answers: int) -> Tensor:
+    """(batch, answers, features)."""
+    batch, length = features.shape[:2]
+    least = length if lengths is None else int(lengths.min())
+    if lengths is None and kind in ("first", "last"):
+        # As upstream slices, so many as there are.
+        answers = min(answers, length)
+    if least < answers:
+        raise S4EdgeError(f"the model gives {answers} answers, the sequence has {least} samples")
+    if kind == "first":
+        return features[:, :answers]
+    if kind != "last":
+        features = pool_running(kind, features)
+    if lengths is None:
+        return features[:, length - answers :]
+    at = lengths[:, None] - answers + torch.arange(answers, device=features.device)
+    return features[torch.arange(batch, device=features.device)[:, None], at]
 
 
 def pool_running(kind: Pooling, features: Tensor) -> Tensor:

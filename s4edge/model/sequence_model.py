@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from s4edge.errors import S4EdgeError
 from s4edge.model.block import Block
 from s4edge.model.configuration import ModelConfig
+from s4edge.model.head import Head
 from s4edge.model.norms import make_norm
 from s4edge.model.pooling import pool, pool_running, pool_step, state_width
 from s4edge.model.systems import Coefficients, DiagonalSystems
@@ -65,12 +66,18 @@ class SequenceModel(nn.Module):
         # The order of activations in memory: faster, and rounded a little differently.
         self.time_last = False
         self.encoder = _projection(config.encoder, config.d_input, config.d_model)
+        # A block behind a stride sees fewer samples.
+        lengths: list[int | None] = [None] * len(config.blocks)
+        if config.length is not None:
+            lengths = [*config.samples_entering(config.length)]
         self.blocks = nn.ModuleList(  # type: ignore[assignment]
-            Block(block, config.d_model, config.block_output(index), config.length)
-            for index, block in enumerate(config.blocks)
+            Block(block, *config.block_widths(index)[:2], length)
+            for index, (block, length) in enumerate(zip(config.blocks, lengths, strict=False))
         )
-        self.norm = make_norm(config.final_norm, config.d_features, config.norm_epsilon)
-        self.decoder = _projection(config.decoder, config.d_model, config.d_output)
+        features = config.d_features
+        self.norm = make_norm(config.final_norm, features, config.norm_epsilon)
+        self.decoder = _projection(config.decoder, features, config.d_output)
+        self.head = None if config.head is None else Head(config.d_output, config.head)
 
     # As a convolution
 
@@ -84,12 +91,27 @@ class SequenceModel(nn.Module):
                 systems need it for the pooling only.
 
         Returns:
-            (batch, d_output) with pooling, else (batch, length, d_output).
+            (batch, d_output) with pooling, else (batch, length, d_output) (several answers:
+            (batch, answers, d_output)). With a head, its answers for each pair, (batch / 2, ...):
+            the first half of the batch is compared with the second.
 
         Raises:
             S4EdgeError: ``x`` has another shape, or the model is exact for one length only and
                 this is another.
         """
+        y = self.answer(x, lengths)
+        if self.head is None:
+            return y
+        if len(y) % 2:
+            raise S4EdgeError(
+                f"the model compares the first half of a batch with the second, got {len(y)} "
+                "sequences"
+            )
+        compared: Tensor = self.head(*y.chunk(2))
+        return compared
+
+    def answer(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """What `forward` gives, or what its head would compare, sequence by sequence."""
         return self.decode(self._features(x, lengths), lengths)
 
     def trace(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
@@ -106,14 +128,15 @@ class SequenceModel(nn.Module):
 
         What the recurrence gives sample by sample. Raises as `forward` does.
         """
-        return self._decoded(pool_running(self.config.pooling, self._features(x, None)))
+        return self._decoded(pool_running(self.config.running_pooling, self._features(x, None)))
 
     def decode(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The output from what leaves the last norm, (batch, length, d_features)."""
-        if not self.config.streams:
+        config = self.config
+        if not config.streams:
             # It takes no padding; and behind a stride lengths of the input count nothing.
             lengths = None
-        return self._decoded(pool(self.config.pooling, features, lengths))
+        return self._decoded(pool(config.pooling, features, lengths, config.answers))
 
     def _decoded(self, features: Tensor) -> Tensor:
         out: Tensor = self.decoder(features)
@@ -188,7 +211,7 @@ class SequenceModel(nn.Module):
         """Floats of state per stream."""
         config = self.config
         width = sum(block.systems.state_width for block in self.blocks)
-        return width + state_width(config.pooling, config.d_features)
+        return width + state_width(config.running_pooling, config.d_features)
 
     def initial_state(self, batch: int = 1) -> Tensor:
         """(batch, state_width) float64 zeros."""
@@ -199,8 +222,8 @@ class SequenceModel(nn.Module):
         """One sample: ``x`` (batch, d_input) or (batch,) tokens, ``state`` (batch, state_width).
 
         Returns:
-            ``y`` (batch, d_output), what `forward` gives for the samples so far, and the next
-            state.
+            ``y`` (batch, d_output), what `answer` gives for the samples so far (the last of several
+            answers), and the next state.
 
         Raises:
             S4EdgeError: the model has no stable recurrence.
@@ -243,7 +266,7 @@ class SequenceModel(nn.Module):
         for block, block_state, c in zip(self.blocks, states, coefficients, strict=True):
             x, block_state = block.step(x, block_state, c)
             new_states.append(block_state)
-        x, pooled = pool_step(self.config.pooling, self.norm(x), pooled)
+        x, pooled = pool_step(self.config.running_pooling, self.norm(x), pooled)
         y: Tensor = self.decoder(x)
         return y, torch.cat([*new_states, pooled], dim=-1)
 

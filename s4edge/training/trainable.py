@@ -136,9 +136,7 @@ class Trainable(nn.Module):
             The responses, with their graph.
         """
         length = x.shape[2 if self.model.config.channels_first else 1]
-        lengths = [length]
-        for block in self.model.config.blocks:
-            lengths.append(lengths[-1] // block.stride)
+        lengths = self.model.config.samples_entering(length)
         responses = []
         for each in self.moved:
             values = {f"systems.{name}": value for name, value in each.coordinates().items()}

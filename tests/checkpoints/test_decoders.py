@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from upstream_by_hand import S4D
 
 import s4edge
 
+Array = np.ndarray
 WIDTH = 4
 
 
@@ -39,12 +41,55 @@ def test_outputs_are_read(checkpoint: Path, mode: str, l_output: Any, pooling: s
     assert s4edge.load(checkpoint, facts).config.pooling == pooling
 
 
-@pytest.mark.parametrize("mode", ["pool", "sum"])
-def test_running_poolings_are_refused(checkpoint: Path, mode: str) -> None:
-    with pytest.raises(s4edge.S4EdgeError, match="running means or sums"):
-        s4edge.load(checkpoint, {"residual": "R", "mode": mode, "l_output": None})
+def naively(pooled: Array, mode: str, l_output: int | None) -> Array:
+    """(batch, length, features) as upstream's SequenceDecoder restricts it."""
+    length = pooled.shape[1]
+    running = np.cumsum(pooled, axis=1)
+    if mode == "pool":
+        running = running / np.arange(1, length + 1)[:, None]
+    sequence = running if mode in ("pool", "sum") else pooled
+    if l_output == 0:
+        return sequence[:, 0] if mode == "first" else sequence[:, -1]
+    count = length if l_output is None else l_output
+    return sequence[:, :count] if mode == "first" else sequence[:, length - count :]
 
 
-def test_several_outputs_are_refused(checkpoint: Path) -> None:
-    with pytest.raises(s4edge.S4EdgeError, match="l_output=5 cannot be read"):
-        s4edge.load(checkpoint, {"residual": "R", "mode": "last", "l_output": 5})
+@pytest.mark.parametrize("mode", ["pool", "sum", "last", "first"])
+@pytest.mark.parametrize("l_output", [0, 1, 5, None])
+def test_answers_are_what_the_decoder_gives(checkpoint: Path, mode: str, l_output: Any) -> None:
+    facts = {"residual": "R", "decoder.mode": mode, "l_output": l_output}
+    model = s4edge.load(checkpoint, facts).double()
+    features = s4edge.load(checkpoint, {"residual": "R", "mode": "last", "l_output": None}).double()
+    x = torch.randn(2, 9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        got = model(x).numpy()
+        # The decoder is linear, and so are the poolings but for its bias.
+        weight, bias = (parameter.numpy() for parameter in features.decoder.parameters())
+        features.decoder = torch.nn.Identity()
+        inside = features(x).numpy()
+        streamed = model.stream(x).numpy()
+    wanted = naively(inside, mode, l_output) @ weight.T + bias
+    assert got.shape == wanted.shape
+    np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12)
+    if l_output == 0:
+        np.testing.assert_allclose(streamed[:, -1], wanted, rtol=1e-7, atol=1e-9)
+    else:
+        count = 9 if l_output is None else l_output
+        part = streamed[:, :count] if mode == "first" else streamed[:, 9 - count :]
+        np.testing.assert_allclose(part, wanted, rtol=1e-7, atol=1e-9)
+
+
+def test_more_answers_than_samples_are_refused(checkpoint: Path) -> None:
+    model = s4edge.load(checkpoint, {"residual": "R", "mode": "pool", "l_output": 12})
+    with pytest.raises(s4edge.S4EdgeError, match="gives 12 answers, the sequence has 9 samples"):
+        model(torch.zeros(1, 9, 2))
+
+
+def test_a_number_of_answers_that_is_none_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(s4edge.S4EdgeError, match="l_output=-1 cannot be read"):
+        s4edge.load(checkpoint, {"residual": "R", "mode": "last", "l_output": -1})
+
+
+def test_a_word_of_kernels_is_none_of_decoders(checkpoint: Path) -> None:
+    with pytest.raises(s4edge.S4EdgeError, match=r"decoder.mode\) is unknown; say it with --set"):
+        s4edge.load(checkpoint, {"residual": "R", "mode": "diag"})

@@ -64,7 +64,7 @@ class Calibration:
 
     def output_of(self, model: SequenceModel) -> Tensor:
         """A model's output on all sequences at once, padding zeroed."""
-        return _counted(model, model(self.x, self.lengths), self.lengths)
+        return _counted(model, model.answer(self.x, self.lengths), self.lengths)
 
     def batches(self, model: SequenceModel) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
         """Rows, ``x`` and ``lengths`` of consecutive parts that fit the memory."""
