@@ -359,7 +359,8 @@ def test_what_cannot_be_read_is_refused() -> None:
         (free, {}, "kernel without a state matrix"),
         (narrow, {}, "activation after it is unknown"),
         (odd, {}, "expected as many"),
-        (v2_layer(9), {}, "no even kernel length"),
+        (v2_layer(9), {}, "odd length, 9"),
+        (v2_layer(9), {"length": 9}, "odd kernel length"),
         (v2_layer(8), {"resample": True}, "resample"),
     ]
     for state, saved, message in cases:
