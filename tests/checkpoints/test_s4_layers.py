@@ -11,15 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from layers_by_hand import (
+    HALF,
+    H,
+    as_complex,
+    block,
+    dense_block,
+    parts,
+    read,
+    read_block,
+    v2_layer,
+)
 
-from s4edge.checkpoints import s4_v2, s4_v3, s4block, s4d
-from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.layer import Layer, LayerReader
-from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.layer import Layer
 from s4edge.errors import S4EdgeError
 from s4edge.systems.modes import Modes
 
-READERS: tuple[LayerReader, ...] = (s4d.READER, s4block.READER, s4_v3.READER, s4_v2.READER)
 # As the fixture `shared` has it; needed before fixtures are, for the names.
 SHARED = os.environ.get("S4EDGE_SHARED", Path(__file__).resolve().parents[3] / "shared")
 FOLDER = Path(SHARED) / "checkpoints" / "layers"
@@ -28,21 +35,6 @@ NAMES = [
     for family in ("s4d_min", "diag_*", "nplr_*", "srcblk_*", "v2_*", "v3_*")
     for path in sorted(FOLDER.glob(f"{family}.json"))
 ]
-
-
-def read(
-    path: Path, state_dict: dict[str, torch.Tensor], saved: dict[str, Any], d_model: int = 8
-) -> Layer:
-    """As a model reader does it: the one reader that claims the tensors, all of them used."""
-    tensors, facts = Tensors(path, state_dict), Facts(path, {}, dict(saved))
-    facts.infer("d_model", d_model)
-    reader, *others = [reader for reader in READERS if reader.claims(tensors)]
-    assert not others
-    layer = reader.read(tensors, facts, d_model)
-    facts.ignore("length")
-    tensors.finish()
-    facts.finish()
-    return layer
 
 
 def fixture(name: str) -> tuple[Layer, dict[str, Any], Any]:
@@ -134,36 +126,6 @@ def test_kernel_and_output_are_upstreams(name: str, shared: Path) -> None:
 # By hand, without upstream's files
 
 
-H, HALF = 4, 3
-
-
-def parts(*shape: int, seed: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal((*shape, 2)))
-
-
-def as_complex(tensor: torch.Tensor) -> np.ndarray:
-    return torch.view_as_complex(tensor).numpy()
-
-
-def block(rows: int = 1, directions: int = 1, systems: int = H) -> dict[str, torch.Tensor]:
-    """A diagonal S4Block, its tensors in float64."""
-    rng = np.random.default_rng(1)
-    return {
-        "layer.D": torch.from_numpy(rng.standard_normal((rows, H))),
-        "layer.kernel.inv_dt": torch.from_numpy(rng.uniform(-4, -2, (H, 1))),
-        "layer.kernel.A_real": torch.from_numpy(rng.uniform(-1, 1, (systems, HALF))),
-        "layer.kernel.A_imag": torch.from_numpy(rng.uniform(0, 9, (systems, HALF))),
-        "layer.kernel.B": parts(1, systems, HALF, seed=2),
-        "layer.kernel.C": parts(directions * rows, H, HALF, seed=3),
-        "output_linear.0.weight": torch.from_numpy(rng.standard_normal((2 * H, rows * H))),
-        "output_linear.0.bias": torch.from_numpy(rng.standard_normal(2 * H)),
-    }
-
-
-def read_block(state_dict: dict[str, torch.Tensor], **saved: Any) -> Layer:
-    return read(Path("layer.pt"), state_dict, saved, H)
-
-
 @pytest.mark.parametrize("length", [0, 1, 17])
 @pytest.mark.parametrize("steps", [1, HALF])
 def test_low_rank_kernels_are_those_of_the_recurrence(length: int, steps: int) -> None:
@@ -243,16 +205,6 @@ def test_real_kernels_have_real_poles_and_twice_the_sum() -> None:
     assert (layer.modes.real_states == HALF).all()
 
 
-def dense_block(A: np.ndarray) -> dict[str, torch.Tensor]:
-    n = A.shape[-1]
-    state = {name: value for name, value in block().items() if "kernel.A" not in name}
-    return state | {
-        "layer.kernel.A": torch.view_as_real(torch.from_numpy(A.astype(complex))),
-        "layer.kernel.B": parts(1, n, seed=6),
-        "layer.kernel.C": parts(1, H, n, seed=7),
-    }
-
-
 @pytest.mark.parametrize("kind", ["real", "conjugate", "complex"])
 def test_dense_matrices_are_diagonalized_and_keep_their_real_form(kind: str) -> None:
     rng = np.random.default_rng(8)
@@ -300,29 +252,6 @@ def test_normalized_weights_are_multiplied_out(names: tuple[str, str]) -> None:
     layer = read_block(state)
     assert layer.mixing_weight is not None
     np.testing.assert_allclose(layer.mixing_weight, weight.numpy(), rtol=1e-12)
-
-
-def v2_layer(length: int) -> dict[str, torch.Tensor]:
-    rng = np.random.default_rng(9)
-    nodes = torch.view_as_real(
-        torch.from_numpy(np.exp(-2j * np.pi * np.arange(length // 2 + 1) / length))
-    )
-    kernel = {
-        "omega": nodes,
-        "z": torch.zeros_like(nodes),
-        "log_dt": torch.from_numpy(rng.uniform(-4, -2, H)),
-        "log_w_real": torch.from_numpy(rng.uniform(-1, 1, (1, HALF))),
-        "w_imag": torch.from_numpy(rng.uniform(0, 9, (1, HALF))),
-        "P": parts(1, 1, HALF, seed=1),
-        "B": parts(1, 1, HALF, seed=2),
-        "C": parts(1, H, HALF, seed=3),
-    }
-    return {
-        "D": torch.ones(1, H),
-        **{f"kernel.kernel.{name}": value for name, value in kernel.items()},
-        "output_linear.weight": torch.eye(H),
-        "output_linear.bias": torch.zeros(H),
-    }
 
 
 @pytest.mark.parametrize("length", [1, 2, 64, 1024])
