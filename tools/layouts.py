@@ -3,7 +3,8 @@
     python tools/layouts.py page > docs/layouts.md
     python tools/layouts.py measure [--shared FOLDER]
 
-The table is `tests/checkpoints/layouts.json`; the tests check every row of it.
+The table is `tests/checkpoints/layouts.json`; the tests check every row of it. The sections behind
+it are written by hand: `docs/layouts/*.md`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ import s4edge
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "tests" / "checkpoints" / "layouts.json"
+
+# What no table says; each file is a section of the page.
+SECTIONS = ROOT / "docs" / "layouts"
 
 RUNS = {
     "stream": "streams",
@@ -75,7 +79,8 @@ def page() -> str:
             f"| {row.options} | {RUNS[row.runs]} | {row.why} |" for row in rows if row.cls == cls
         ]
         lines.append("")
-    return "\n".join(lines)
+    written = [section.read_text().rstrip() + "\n" for section in sorted(SECTIONS.glob("*.md"))]
+    return "\n".join([*lines, *written])
 
 
 @dataclass(frozen=True)
