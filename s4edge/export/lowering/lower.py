@@ -27,7 +27,7 @@ from s4edge.export.lowering.program import (
     WeightedSum,
 )
 from s4edge.model.activations import output_width
-from s4edge.model.block import Block
+from s4edge.model.block import Block, Highway
 from s4edge.model.configuration import Norm
 from s4edge.model.sequence_model import SequenceModel
 
@@ -56,8 +56,8 @@ def lower(model: SequenceModel) -> Program:
         value = _block(line, block, value)
     line.part = ""
     value = line.norm("norm", config.final_norm, model.norm, value)
-    if config.pooling not in ("none", "last"):
-        value = line.add("pooling", Pool(config.pooling), value)
+    if config.running_pooling not in ("none", "last"):
+        value = line.add("pooling", Pool(config.running_pooling), value)
     if config.decoder == "linear":
         value = line.linear("decoder", model.decoder, value)
     return Program(line.d_input, tokens, tuple(line.stages), value, line.width(value))
@@ -89,11 +89,31 @@ def _block(line: _Line, block: Block, x: str) -> str:
     y = line.activation("final_activation", config.final_activation, y)
     if config.projection == "linear":
         y = line.linear("projection", block.projection, y)
-    if config.residual:
+    if block.highway is not None:
+        y = _highway(line, block.highway, x, y, config.residual_weights[0])
+    elif config.residual:
+        if config.residual_form == "scaled":
+            scale = _constant(f"{line.part}.residual_scale", "scale", block.residual_scale)
+            none = Constant(f"{line.part}.no_shift", "shift", np.zeros(line.width(y)))
+            y = line.add("residual_scale", Affine(scale, none), y)
         y = line.add("residual", WeightedSum(config.residual_weights), x, y)
     if config.norm_placement == "post":
         y = line.norm("norm", config.norm, block.norm, y)
-    return y
+    if config.repeat != 1:
+        indices = tuple(np.repeat(np.arange(line.width(y)), config.repeat).tolist())
+        y = line.add("repeat", Gather(indices), y, width=len(indices))
+    return y if config.widening is None else line.linear("widening", block.widening, y)
+
+
+def _highway(line: _Line, module: Highway, x: str, y: str, of_x: float) -> str:
+    """``w x + g (y - w x)`` with ``g = sigmoid(input(x) + output(y))``."""
+    y = line.linear("highway.output", module.output, y)
+    inner = line.linear("highway.input", module.input, x)
+    gate = line.add("highway.sum", WeightedSum((1.0, 1.0)), inner, y)
+    gate = line.activation("highway.gate", "sigmoid", gate)
+    change = line.add("highway.change", WeightedSum((-of_x, 1.0)), x, y)
+    change = line.add("highway.product", Product(), gate, change)
+    return line.add("residual", WeightedSum((of_x, 1.0)), x, change)
 
 
 def _systems(line: _Line, block: Block, u: str) -> str:
