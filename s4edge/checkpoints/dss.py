@@ -23,6 +23,7 @@ from s4edge.systems.modes import Modes, expm1
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
+_CLASSES = ("dss.DSS", "src.models.sequence.ss.standalone.dss.DSS")
 _IGNORED = (
     "lr", "wd", "trainable", "dropout", "dt_min", "dt_max", "l_max", "initializer", "verbose",
     "Lambda_init",
@@ -315,4 +316,4 @@ def _weight(tensors: Tensors, facts: Facts, linear: Tensors, rows: int, columns:
     return size * direction / np.linalg.norm(direction, axis=1, keepdims=True)
 
 
-READER = LayerReader("DSS", ("dss.DSS",), _claims, _read)
+READER = LayerReader("DSS", _CLASSES, _claims, _read)

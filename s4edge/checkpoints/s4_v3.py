@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from s4edge.checkpoints.diagonal import Diagonal, read_diagonal
 from s4edge.checkpoints.discretize import known_length
-from s4edge.checkpoints.dplr import LowRankSystems, read_low_rank, refuse_bandlimit
+from s4edge.checkpoints.dplr import LowRankSystems, read_bandlimit, read_low_rank
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.kernels import Kernels, infer_state_size, infer_word, stored_length
 from s4edge.checkpoints.layer import Layer, LayerReader
-from s4edge.checkpoints.s4_older import KERNEL, read_layer, step_sizes
+from s4edge.checkpoints.s4_older import KERNEL, infer_axes, read_layer, step_sizes
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.checkpoints.transforms import TRANSFORMS, transform
 from s4edge.errors import S4EdgeError
@@ -51,7 +51,6 @@ def _read_diagonal(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> K
 
 def _read_low_rank(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Kernels:
     infer_word(facts, "mode", "nplr")
-    refuse_bandlimit(tensors, facts)
     A = _poles(tensors, facts, "w", floor=0.0)
     systems, half = A.shape
     rank = tensors.shape(KERNEL + "P", "rank", "systems", "d_state / 2", "2")[0]
@@ -65,12 +64,15 @@ def _read_low_rank(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> K
         step=step_sizes(tensors, d_model),
         stored_length=stored_length(tensors, KERNEL + "L"),
     )
-    return read_low_rank(low_rank, tensors, "s4-v3-dplr")
+    band = read_bandlimit(facts, low_rank.stored_length)
+    return read_low_rank(low_rank, tensors, "s4-v3-dplr", band)
 
 
 def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     low_rank = KERNEL + "inv_w_real" in tensors
     kernel = _read_low_rank if low_rank else _read_diagonal
+    # The training repository's linear layers look the same either way.
+    infer_axes(tensors, facts, plain=False)
     layer = read_layer(tensors, facts, d_model, kernel, cuts=True)
     if not facts.get("shift", False, allowed=(False, True)):
         return layer
