@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,13 @@ from s4edge.checkpoints.transforms import TRANSFORMS, transform
 from s4edge.errors import S4EdgeError
 from s4edge.systems.modes import Modes
 
+Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 # A delayed mode's first value, which D takes back, is so much larger than the mode's at most.
 _LARGEST_GAIN = 1e8
+# Weights of growing modes are kept at the kernel's start; beyond exp(-this) they are lost.
+_LARGEST_GROWTH = 690.0
 _CLASSES = ("src.models.s4.s4.S4", "src.models.sequence.ss.s4.S4")
 
 
@@ -77,25 +81,39 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     if not facts.get("shift", False, allowed=(False, True)):
         return layer
     where = f"{tensors.path}: {tensors.prefix.rstrip('.') or 'the layer'}"
-    if layer.backward is not None:
-        raise S4EdgeError(
-            f"{where} is bidirectional with shift=true, for which upstream takes the backward "
-            "kernel alone and turns it round; no such system can be represented"
+    cut, length = layer.kernel_length, None
+    if cut is not None or layer.backward is not None:
+        length = known_length(
+            facts, "with shift=true what upstream computes depends on the length of the sequences"
         )
-    if layer.kernel_length is None:
-        return _delayed(layer, where)
-    length = known_length(
-        facts,
-        f"with shift=true and l_max={layer.kernel_length} upstream computes longer sequences "
-        "wrongly, and it depends on their length",
-    )
-    if length > layer.kernel_length:
+    if cut is not None and length is not None and length > cut:
         raise S4EdgeError(
             f"{where} has shift=true, by which upstream computes no convolution for sequences of "
-            f"{length} samples where l_max={layer.kernel_length} cuts the kernel; up to that it "
-            "does: --set length=..."
+            f"{length} samples where l_max={cut} cuts the kernel; up to that it does: "
+            "--set length=..."
         )
+    if layer.backward is not None and length is not None:
+        turned = _turned_round(layer.backward, layer.D, length, where)
+        return replace(layer, **turned, backward=None, kernel_length=None, length=length)
     return replace(_delayed(layer, where), kernel_length=None, length=length)
+
+
+def _turned_round(backward: Modes, D: Float, length: int, where: str) -> dict[str, Any]:
+    """``K[k] = K_backward[length - k]``, k from 1: all that ``shift`` leaves of both directions.
+
+    Upstream flips the kernel, in which the backward half stands behind the forward one, pads it and
+    cuts it to twice the length.
+    """
+    decay = -backward.log_pole.real * length
+    if decay.max(initial=0) > _LARGEST_GROWTH:
+        raise S4EdgeError(
+            f"{where} is bidirectional with shift=true, by which modes grow by "
+            f"exp({decay.max():.0f}) over {length} samples, more than floating point numbers hold"
+        )
+    weight = backward.weight * np.exp(length * backward.log_pole)
+    modes = Modes.make(-backward.log_pole, weight, backward.channel, backward.channels)
+    first = np.bincount(modes.channel, weights=modes.weight.real, minlength=modes.channels)
+    return {"modes": modes, "D": D - first}
 
 
 def _delayed(layer: Layer, where: str) -> Layer:
