@@ -27,6 +27,9 @@ _CLASSES = ("dss.DSS", "src.models.sequence.ss.standalone.dss.DSS")
 _IGNORED = (
     "lr", "wd", "trainable", "dropout", "dt_min", "dt_max", "l_max", "initializer", "verbose",
     "Lambda_init",
+    # Options of the same repository's S4 kernel, which DSS's takes and does nothing with.
+    "measure", "rank", "deterministic", "mode", "length_correction", "hurwitz", "tie_state",
+    "precision", "resample", "keops",
 )  # fmt: skip
 # What upstream's Activation knows, without "glu", which would act along time inside a layer.
 _ACTIVATIONS = ("gelu", "id", "identity", "linear", "relu", "sigmoid", "silu", "swish", "tanh")

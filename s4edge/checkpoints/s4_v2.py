@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4edge.checkpoints.dense import Dense, read_dense, refuse_frozen, told
-from s4edge.checkpoints.discretize import known_length
+from s4edge.checkpoints.discretize import known_length, whole_number
 from s4edge.checkpoints.dplr import LowRankSystems, read_low_rank
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.kernels import Kernels, infer_state_size, infer_word
@@ -103,9 +103,8 @@ def _sampling(tensors: Tensors, facts: Facts, stored: int) -> _Sampling:
     """
     if not facts.get("resample", False, allowed=(False, True)):
         return _Sampling(1.0, stored)
-    length = known_length(
-        facts, "with resample=true kernels are stretched to the length of the sequences"
-    )
+    # Upstream's l_max is the length that signals have at the rate that the kernel is stored for.
+    length = whole_number(facts, "length", facts.get("length", stored))
     rate = stored / length
     nodes = int(stored / rate)
     # Rounding may take upstream elsewhere: to twice its kernel, or to an odd number of nodes, of

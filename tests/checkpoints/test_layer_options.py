@@ -78,8 +78,12 @@ def test_resampled_kernels_are_stretched_to_the_length(length: int) -> None:
 def test_resampling_to_an_odd_length_is_refused() -> None:
     with pytest.raises(S4EdgeError, match=r"resample=true.* take an even length"):
         read_block(v2_layer(16), resample=True, length=17)
-    with pytest.raises(S4EdgeError, match="--set length="):
-        read_block(v2_layer(16), resample=True)
+
+
+def test_resampled_kernels_without_a_length_are_for_that_of_the_kernel() -> None:
+    layer = read_block(v2_layer(16), resample=True)
+    assert layer.length == 16
+    close(layer.modes.kernel(16), read_block(v2_layer(16)).modes.kernel(16))
 
 
 def test_an_odd_stored_length_is_read_for_longer_sequences() -> None:

@@ -290,7 +290,7 @@ def test_what_cannot_be_read_is_refused() -> None:
         (odd, {}, "expected as many"),
         (v2_layer(9), {}, "odd length, 9"),
         (v2_layer(9), {"length": 9}, "odd kernel length"),
-        (v2_layer(8), {"resample": True}, "resample"),
+        (v2_layer(8), {"resample": True, "length": 9}, "resample"),
     ]
     for state, saved, message in cases:
         with pytest.raises(S4EdgeError, match=message):
