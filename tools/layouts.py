@@ -3,16 +3,19 @@
     python tools/layouts.py page > docs/layouts.md
     python tools/layouts.py measure [--shared FOLDER]
 
-The table is `tests/checkpoints/layouts.json`; the tests check every row of it. The sections behind
-it are written by hand: `docs/layouts/*.md`.
+The table is `tests/checkpoints/layouts.json`; the tests check every row of it. What published
+experiments and random configurations get, `tests/checkpoints/upstream.json`, is written by
+`tools/upstream/run.py`, which needs checkouts of upstream.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +24,23 @@ import s4edge
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "tests" / "checkpoints" / "layouts.json"
+UPSTREAM = ROOT / "tests" / "checkpoints" / "upstream.json"
 
-# What no table says; each file is a section of the page.
-SECTIONS = ROOT / "docs" / "layouts"
+VERSIONS = {
+    "v4": "state-spaces/s4, main",
+    "v3": "state-spaces/s4, v3.0.0",
+    "v2": "state-spaces/s4, v2",
+    "dss": "ag1988/dss",
+}
 
+OUTCOMES = {
+    "exact": "exact",
+    "refused": "refused",
+    "none": "nothing to read",
+    "told": "as assumed, not as saved",
+    "WRONG": "wrong",
+    "CRASH": "crashed",
+}
 RUNS = {
     "stream": "streams",
     "cut": "streams up to a length",
@@ -79,8 +95,67 @@ def page() -> str:
             f"| {row.options} | {RUNS[row.runs]} | {row.why} |" for row in rows if row.cls == cls
         ]
         lines.append("")
-    written = [section.read_text().rstrip() + "\n" for section in sorted(SECTIONS.glob("*.md"))]
-    return "\n".join([*lines, *written])
+    figures = json.loads(UPSTREAM.read_text(encoding="utf-8"))
+    return "\n".join([*lines, *experiments(figures["experiments"]), *drawn(figures["random"])])
+
+
+def experiments(rows: list[dict[str, Any]]) -> list[str]:
+    """The published experiments, by name, and what happens to them."""
+    lines = [
+        "# Published experiments",
+        "",
+        "Every file of upstream's `configs/experiment`, composed with hydra as its trainer does,",
+        "made small, built by upstream's code, saved as its trainer saves (`state_dict` and",
+        "`hyper_parameters`), read by s4edge and compared with upstream's outputs:",
+        "`python tools/upstream/run.py experiments --upstream FOLDER --version v4|v3|v2|dss`.",
+        "The DSS repository's are version 2's with `model=dss` and what its README adds. *exact*:",
+        "to float32's accuracy, without a word said, or with `--set` where the file does not say",
+        "what matters. *streams*: sample by sample, too.",
+        "",
+    ]
+    for version, title in VERSIONS.items():
+        own = [row for row in rows if row["version"] == version]
+        counts = Counter(row["outcome"] for row in own)
+        told = ", ".join(f"{counts[key]} {word}" for key, word in OUTCOMES.items() if counts[key])
+        lines += [f"## {title}", "", f"{told}.", "", "| experiment | | |", "|---|---|---|"]
+        for row in own:
+            facts = row.get("facts") or {}
+            said = "".join(f" `--set {key}={json.dumps(facts[key])}`" for key in facts)
+            streams = ", streams" if row.get("streams") else ""
+            what = OUTCOMES[row["outcome"]]
+            about = row.get("message", "").replace("|", "\\|")
+            lines.append(f"| {row['name']} | {what}{said}{streams} | {about} |")
+        lines.append("")
+    return lines
+
+
+def drawn(rows: list[dict[str, Any]]) -> list[str]:
+    """How random configurations are read."""
+    lines = [
+        "# Random configurations",
+        "",
+        "Options of layer, backbone, norm, pooling, residual, encoder and decoder drawn from what",
+        "upstream accepts, mostly few at a time; all parameters moved; with a sidecar, without one",
+        "(what it would say is given only where s4edge asks), or as Lightning saves them; compared",
+        "with upstream's outputs, as a whole and sample by sample:",
+        "`python tools/upstream/run.py random --upstream FOLDER --version v4|v3|v2|dss`. *told*:",
+        "the file does not hold an option, s4edge names it among what it assumed, and it was",
+        "another.",
+        "",
+        "| upstream | models | exact | of them streamed, too | told | refused | wrong | crashed |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    reasons: Counter[str] = Counter()
+    for row in rows:
+        outcomes = Counter(row["outcomes"])
+        cells = [VERSIONS[row["version"]], sum(outcomes.values()), outcomes["exact"],
+                 row["streamed"], outcomes["told"], outcomes["refused"], outcomes["WRONG"],
+                 outcomes["CRASH"]]  # fmt: skip
+        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+        reasons.update(row["refused"])
+    lines += ["", "Refused, of all of these:", ""]
+    lines += [f"- {count}: {reason}" for reason, count in reasons.most_common()]
+    return [*lines, ""]
 
 
 @dataclass(frozen=True)

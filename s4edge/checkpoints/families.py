@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -66,9 +65,8 @@ FAMILIES = (
 )
 
 
-def refusal(names: Iterable[str]) -> str | None:
+def refusal(names: set[str]) -> str | None:
     """Why a state dict with these names is not read; None if it is of no such family."""
-    names = list(names)
     for family in FAMILIES:
         if any(family.mark.search(name) for name in names):
             return f"this is {family.name}: not read because {family.why}; {family.instead}"

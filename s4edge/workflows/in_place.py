@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from s4edge.checkpoints import bare_layer, families
+from s4edge.checkpoints import bare_layer
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layers import find_reader
 from s4edge.checkpoints.tensors import Tensors
@@ -18,13 +18,9 @@ from s4edge.errors import S4EdgeError
 from s4edge.model.block import Block
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.workflows.compress import compress_model
-from s4edge.workflows.kernels_in_place import (
-    compressed_kernel,
-    find_kernels,
-    read_kernel,
-    trial_length,
-)
 
+# Samples on which a layer is compared with what was read of it.
+_TRIAL = 64
 # Of the largest output: upstream's own float32 rounding stays far below it.
 _TOLERANCE = 1e-3
 # Facts that upstream's modules carry as attributes: by the reader of their tensors, and by the part
@@ -102,7 +98,6 @@ class CompressedLayer(nn.Module):
         state: None = None,
         rate: float = 1.0,
         lengths: Tensor | int | None = None,
-        padding_mask: Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, None]:
         """Run whole sequences.
@@ -112,7 +107,6 @@ class CompressedLayer(nn.Module):
             state: only None; a layer's state is not upstream's any more.
             rate: only 1.
             lengths: samples that count; those behind them are taken as zero.
-            padding_mask: (batch, length) where samples are taken as zero, as Mega's layer has it.
             **kwargs: without meaning here, as in upstream's layers.
 
         Raises:
@@ -129,8 +123,6 @@ class CompressedLayer(nn.Module):
         if lengths is not None:
             ends = torch.as_tensor(lengths, device=x.device).reshape(-1, 1, 1)
             x = x * (torch.arange(x.shape[1], device=x.device)[:, None] < ends)
-        if padding_mask is not None:
-            x = x.masked_fill(padding_mask.bool()[..., None], 0)
         y: Tensor = self.block(x)
         return (y.mT if self.transposed else y), None
 
@@ -140,9 +132,8 @@ def compress_(
 ) -> list[ReplacedLayer]:
     """Replace every S4, S4D or DSS layer inside a module by one of a smaller state size.
 
-    Of layers of other kinds around the same kernels (H3, S4ND, Mega's block) the kernels are
-    replaced. All are found by their parameters' names and shapes and by what they compute: the
-    output of each is compared with what was read of it. If one fails, nothing is changed.
+    Layers are found by their parameters' names and shapes and by what they compute: the output of
+    each is compared with what was read of it. If one fails, nothing is changed.
 
     Args:
         module: changed in place; its layers take (batch, features, length), or (batch, length,
@@ -159,13 +150,11 @@ def compress_(
         S4EdgeError: there is no such layer, or one cannot be read or reduced, or it does not
             compute what was read.
     """
-    layers = _find(module)
-    kernels = find_kernels(module, layers.values())
-    found = {**layers, **kernels}
+    found = _find(module)
     if not found:
         raise S4EdgeError(
             f"{type(module).__name__} holds no layer whose parameters are those of an S4, S4D or "
-            "DSS layer, and no kernel of one"
+            "DSS layer"
         )
     replacements: dict[nn.Module, nn.Module] = {}
     report: list[ReplacedLayer] = []
@@ -175,11 +164,8 @@ def compress_(
                 f"{type(module).__name__} is such a layer itself and cannot be replaced in place: "
                 "give the module that holds it, or torch.nn.Sequential(layer)"
             )
-        read = _read_kernel if name in kernels else _read
-        original, y = read(name, layer, dict(facts or {}))
-        small = compress_model(original, state)
-        new = compressed_kernel(small, y) if name in kernels else CompressedLayer(small)
-        new = new.to(_device(layer)).train(layer.training)
+        small = compress_model(_read(name, layer, dict(facts or {})), state)
+        new = CompressedLayer(small).to(_device(layer)).train(layer.training)
         replacements[layer] = new.double() if _dtype(layer) == torch.float64 else new
         report += _told(name, small)
     for parent in list(module.modules()):
@@ -209,9 +195,7 @@ def _told(name: str, small: SequenceModel) -> list[ReplacedLayer]:
 def _find(module: nn.Module) -> dict[str, nn.Module]:
     """The innermost modules whose state dict a reader claims, by name."""
     claimed = {
-        name: each
-        for name, each in module.named_modules()
-        if find_reader(tensors := _tensors(name, each)) and not families.refusal(tensors.names())
+        name: each for name, each in module.named_modules() if find_reader(_tensors(name, each))
     }
     # A module around a layer called "layer" has an S4Block's names.
     return {
@@ -235,8 +219,8 @@ def _dtype(layer: nn.Module) -> torch.dtype:
     return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
 
 
-def _read(name: str, layer: nn.Module, facts: dict[str, Any]) -> tuple[SequenceModel, Tensor]:
-    """A layer as a model, checked against what it computes, and what it computed."""
+def _read(name: str, layer: nn.Module, facts: dict[str, Any]) -> SequenceModel:
+    """A layer as a model, checked against what it computes."""
     # Facts that are given win over attributes; one that is in both is not said twice.
     tensors = _tensors(name, layer)
     reader = find_reader(tensors)
@@ -244,28 +228,10 @@ def _read(name: str, layer: nn.Module, facts: dict[str, Any]) -> tuple[SequenceM
     carried = {k: v for k, v in _carried(layer, reader.name).items() if k not in facts}
     model = bare_layer.read(tensors, Facts(tensors.path, facts, carried))
     x = _trial_input(model, layer, facts)
-    y = _run(name, layer, f"{tuple(x.shape)} samples", x)
+    output = _run(name, layer, x)
+    y = output[0] if isinstance(output, tuple) else output
     with torch.no_grad():
         ours = model(x.cpu().float())
-    _compare(name, model, y, ours)
-    return model, y
-
-
-def _read_kernel(
-    name: str, kernel: nn.Module, facts: dict[str, Any]
-) -> tuple[SequenceModel, Tensor]:
-    """The same of a kernel."""
-    model = read_kernel(name, kernel, facts)
-    length = trial_length(model, facts)
-    y = _run(name, kernel, f"a length of {length}", L=length)
-    with torch.no_grad():
-        ours = model.blocks[0].systems.kernel(length).float()
-    _compare(name, model, y, ours.reshape(y.shape) if y.numel() == ours.numel() else ours)
-    return model, y
-
-
-def _compare(name: str, model: SequenceModel, y: Tensor, ours: Tensor) -> None:
-    """Raises S4EdgeError where a module computes something else than was read of it."""
     same = isinstance(y, Tensor) and y.shape == ours.shape
     largest = float(ours.abs().max())
     difference = float((y.cpu().float() - ours).abs().max()) if same else float("inf")
@@ -276,22 +242,22 @@ def _compare(name: str, model: SequenceModel, y: Tensor, ours: Tensor) -> None:
             f"outputs reach {largest:.2g}); say what is other in facts. "
             f"Assumed: {assumed or 'nothing'}"
         )
+    return model
 
 
-def _run(name: str, layer: nn.Module, on: str, *arguments: Any, **words: Any) -> Any:
-    """A module's output in eval mode, the first of several; the module is left as it was."""
+def _run(name: str, layer: nn.Module, x: Tensor) -> Any:
+    """A layer's output in eval mode; the layer is left as it was."""
     # An S4 layer may rewrite its buffers as it runs, and not every layer can be copied.
     state = {key: value.clone() for key, value in layer.state_dict().items()}
     training = {each: each.training for each in layer.modules()}
     try:
         with torch.no_grad():
-            output = layer.eval()(*arguments, **words)
-            return output[0] if isinstance(output, tuple) else output
+            return layer.eval()(x)
     except (TypeError, ValueError, RuntimeError, AssertionError, IndexError) as error:
         reason = " ".join(str(error).split())[:120]
         raise S4EdgeError(
-            f"{name}: it does not run on {on} ({reason}), as an S4, S4D or DSS layer or its "
-            "kernel does"
+            f"{name}: it does not run on {tuple(x.shape)} samples ({reason}), as an S4, S4D or DSS "
+            "layer does"
         ) from error
     finally:
         layer.load_state_dict(state)
@@ -301,7 +267,7 @@ def _run(name: str, layer: nn.Module, on: str, *arguments: Any, **words: Any) ->
 
 def _trial_input(model: SequenceModel, layer: nn.Module, facts: Mapping[str, Any]) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    length = trial_length(model, facts)
+    length = model.config.length or facts.get("length") or _TRIAL
     x = torch.randn(2, length, model.config.d_input, generator=generator)
     x = x.mT if model.config.channels_first else x
     return x.to(_device(layer), _dtype(layer))

@@ -142,6 +142,8 @@ def open_checkout(folder: Path, version: str, cauchy: Path | None = None) -> Che
     sys.meta_path.append(_Unused())
     if version in _CAUCHY and cauchy is not None:
         _mend_cauchy(version, cauchy)
+    if version == "v4":
+        _mend_mega()
     if version == "v2":
         _mend_conjugates("src.models.sequence.ss.kernel")
         _mend_conjugates("src.models.sequence.ss.standalone.s4")
@@ -161,6 +163,16 @@ def _mend_cauchy(version: str, folder: Path) -> None:
     sys.modules["src.models.functional.cauchy"] = module
     for where, name in _CAUCHY[version]:
         setattr(importlib.import_module(where), name, product)
+
+
+def _mend_mega() -> None:
+    """Version 4's registry looks for Mega's block elsewhere, and its EMA kernel lacks an import."""
+    from einops import rearrange
+
+    kernel: Any = importlib.import_module("src.models.sequence.kernels.kernel")
+    kernel.rearrange = rearrange
+    registry: Any = importlib.import_module("src.utils.registry")
+    registry.layer["mega"] = "src.models.sequence.modules.megablock.MegaBlock"
 
 
 def _mend_conjugates(where: str) -> None:

@@ -6,7 +6,7 @@ import copy
 import inspect
 import json
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class Built:
         tokens: how many tokens the input has; 0 for numbers.
         features: of the input.
         time_last: whether the input is (batch, features, length).
+        shape: of an image, instead of a length.
     """
 
     module: nn.Module
@@ -67,6 +68,7 @@ class Built:
     tokens: int
     features: int
     time_last: bool = False
+    shape: tuple[int, ...] = ()
 
 
 _PLACES = {
@@ -122,6 +124,7 @@ def trainers_model(upstream: Checkout, config: Config, length: int) -> Built:
         n_tokens=config["d_input"],
         d_output=config["d_output"],
         l_output=config["l_output"],
+        n_tokens_time=[7, 24],  # of calendars
     )
     encoder = encoders.instantiate(config["encoder"], dataset=data, model=model)
     decoder = decoders.instantiate(config["decoder"], model=model, dataset=data)
@@ -129,17 +132,20 @@ def trainers_model(upstream: Checkout, config: Config, length: int) -> Built:
     chain = "TupleSequential" if upstream.version in ("v2", "dss") else "PassthroughSequential"
     encoder = upstream.get(f"src.models.nn.utils.{chain}")(None, encoder)
     decoder = upstream.get(f"src.models.nn.utils.{chain}")(decoder, None)
-    lengths = any(isinstance(d, dict) and d.get("use_lengths") for d in parts(config["decoder"]))
+    lengths = any(isinstance(d, Mapping) and d.get("use_lengths") for d in parts(config["decoder"]))
     whole = nn.ModuleDict({"encoder": encoder, "model": model, "decoder": decoder})
 
     def run(x: Tensor) -> Tensor:
-        full = torch.full((x.shape[0],), length)
+        beside = {"lengths": torch.full((x.shape[0],), length)} if lengths else {}
+        if "time" in names:
+            beside["mark"] = torch.zeros(*x.shape[:2], len(data.n_tokens_time), dtype=torch.long)
+            beside["mask"] = torch.zeros(*x.shape[:2], 1, dtype=torch.long)
         if upstream.version in ("v2", "dss"):
-            h, *more = encoder(x)
+            h, *more = encoder(x, *beside.values())
             h, state = model(h, *more)
-            y = decoder(h, state, *([full] if lengths else []))
+            y = decoder(h, state, *beside.values())
             return y[0] if isinstance(y, tuple) else y
-        h, known = encoder(x, **({"lengths": full} if lengths else {}))
+        h, known = encoder(x, **beside)
         h, state = model(h, **known)
         return decoder(h, state=state, **known)[0]
 
@@ -152,19 +158,23 @@ def parts(config: Any) -> list[Any]:
 
 
 def word(part: Any) -> str:
-    """The name of an encoder or decoder."""
-    return str(part.get("_name_")) if isinstance(part, dict) else str(part)
+    """The name of an encoder, a decoder or a layer."""
+    return str(part.get("_name_")) if isinstance(part, Mapping) else str(part)
 
 
-def record(upstream: Checkout, drawn: Draw) -> Recorded:
+def record(make: Callable[[], Built], drawn: Draw) -> Recorded:
     """Build, move and run a model.
+
+    Args:
+        make: builds it, the same each time.
+        drawn: how it is moved and run.
 
     Raises:
         UnfitError: its outputs are worth no comparison.
     """
     try:
         with torch.no_grad():
-            return _record(lambda: build(upstream, drawn), drawn)
+            return _record(make, drawn)
     except UnfitError:
         raise
     except Exception as error:  # whatever upstream's own code says to an option it cannot take
@@ -182,10 +192,9 @@ def _record(make: Callable[[], Built], drawn: Draw) -> Recorded:
         built.run(draw_input(built, drawn.ran, random))
     state = {name: value.clone() for name, value in built.module.state_dict().items()}
     x = draw_input(built, drawn.length, random)
-    y = _output(built.run(x.clone()), x)
-    y64 = None
+    y = _output(_loaded(make, state).run(x.clone()), x)
     try:
-        y64 = _in_double(make, state, x)
+        y64 = _in_double(_loaded(make, state), x)
     except Exception:  # upstream's code is not made for it
         y64 = None
     error = float("nan") if y64 is None else relative_error(y64, y)
@@ -208,33 +217,30 @@ def _output(y: Tensor, x: Tensor) -> NDArray[np.float64]:
     return out
 
 
-def _in_double(
-    make: Callable[[], Built], state: dict[str, Tensor], x: Tensor
-) -> NDArray[np.float64] | None:
+def _loaded(make: Callable[[], Built], state: dict[str, Tensor]) -> Built:
+    """The model as a checkpoint gives it back, without what running has left in it."""
     again = make()
     again.module.eval()
     _unshare(again.module)
     for name, buffer in list(again.module.named_buffers()):
         if state[name].shape != buffer.shape:  # version 2's FFT nodes, longer after running
-            _owner(again.module, name).register_buffer(name.rpartition(".")[2], state[name].clone())
-            _owner(again.module, name).L = 2 * (state[name].shape[0] - 1)
+            owner = again.module.get_submodule(name.rpartition(".")[0])
+            owner.register_buffer(name.rpartition(".")[2], state[name].clone())
+            owner.L = 2 * (state[name].shape[0] - 1)
     again.module.load_state_dict(state)
-    again.module.double()
-    for module in again.module.modules():
-        for stored in ("omega", "z"):
-            module.__dict__.pop(stored, None)
+    return again
+
+
+def _in_double(built: Built, x: Tensor) -> NDArray[np.float64]:
+    built.module.double()
     with double_precision():
-        return _output(again.run(x.double() if x.is_floating_point() else x), x)
+        return _output(built.run(x.double() if x.is_floating_point() else x), x)
 
 
 def _unshare(module: nn.Module) -> None:
     """Tensors of their own, where upstream repeats one by a view."""
     for value in [*module.parameters(), *module.buffers()]:
         value.data = value.data.clone(memory_format=torch.contiguous_format)
-
-
-def _owner(module: nn.Module, name: str) -> nn.Module:
-    return module.get_submodule(name.rpartition(".")[0])
 
 
 # Not moved: what upstream computes from the length, and what the norms' runs settle.
@@ -245,6 +251,8 @@ def move(module: nn.Module, noise: float, random: torch.Generator) -> None:
     """Move all parameters, frozen ones too, by ``noise`` times their spread."""
     named = [*module.named_parameters(), *module.named_buffers()]
     for name, value in named:
+        if value.is_complex():
+            value = torch.view_as_real(value)
         if not value.is_floating_point() or name.rpartition(".")[2] in _KEPT:
             continue
         # Real and imaginary parts of a complex one differ too much to be moved alike.
@@ -281,7 +289,7 @@ def draw_input(built: Built, length: int, random: torch.Generator) -> Tensor:
     """Numbers or tokens."""
     if built.tokens:
         return torch.randint(0, built.tokens, (BATCH, length), generator=random)
-    x = torch.randn(BATCH, length, built.features, generator=random)
+    x = torch.randn(BATCH, *(built.shape or (length,)), built.features, generator=random)
     return x.transpose(1, 2).contiguous() if built.time_last else x
 
 

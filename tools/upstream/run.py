@@ -3,7 +3,6 @@
 python tools/upstream/run.py random --upstream FOLDER --version v4 --count 500
 python tools/upstream/run.py random --upstream FOLDER --version v2 --cauchy FOLDER-OF-V4
 python tools/upstream/run.py random ... --only SEED
-python tools/upstream/run.py families --upstream FOLDER [--h3 | --record FILE]
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -22,12 +22,13 @@ HERE = Path(__file__).resolve().parent
 # Its own folder is no place to import from: upstream has modules of the same names.
 sys.path[:] = [str(HERE.parent), *(path for path in sys.path if path != str(HERE))]
 
-from upstream import families as known_families  # noqa: E402
+from upstream import published  # noqa: E402
 from upstream.checkout import VERSIONS, CannotError, Checkout, open_checkout  # noqa: E402
 from upstream.draws import WAYS, Draw, draw  # noqa: E402
-from upstream.models import UnfitError, record, save  # noqa: E402
+from upstream.models import UnfitError, build, record, save  # noqa: E402
 from upstream.verdict import OUTCOMES, Verdict, is_case, judge, reason, recorded_case  # noqa: E402
 
+FIGURES = HERE.parents[1] / "tests" / "checkpoints" / "upstream.json"
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
@@ -59,7 +60,7 @@ def opened(folder: Path, version: str, cauchy: Path | None) -> Checkout:
 def tried(upstream: Checkout, drawn: Draw, folder: Path) -> Verdict | None:
     """What becomes of a draw; None if upstream itself cannot run it."""
     try:
-        recorded = record(upstream, drawn)
+        recorded = record(lambda: build(upstream, drawn), drawn)
     except UnfitError as error:
         return Verdict("unfit", str(error))
     path = save(recorded, drawn, folder)
@@ -76,10 +77,11 @@ def tried(upstream: Checkout, drawn: Draw, folder: Path) -> Verdict | None:
 @click.option("--only", type=int, help="This seed alone; tells its whole configuration.")
 @click.option("--way", type=click.Choice(WAYS), help="How they are given, instead of drawn.")
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
+@click.option("--write", is_flag=True, help="Keep the figures for docs/layouts.md.")
 @click.option("--refused", is_flag=True, help="Tell the refused ones' configurations, too.")
 def random(
     folder: Path, version: str, cauchy: Path | None, count: int, seed: int, only: int | None,
-    way: str | None, as_json: bool, refused: bool,
+    way: str | None, as_json: bool, write: bool, refused: bool,
 ) -> None:  # fmt: skip
     """Random configurations of upstream's classes: exact, refused, WRONG or CRASH."""
     upstream = opened(folder, version, cauchy)
@@ -113,12 +115,14 @@ def random(
                 if not as_json:
                     click.echo(json.dumps(told))
     seconds = time.perf_counter() - start
+    figures = {
+        "version": version, "seeds": [seed, this - 1], "outcomes": dict(tally),
+        "streamed": streamed, "unfit": sum(unfit.values()), "refused": dict(reasons.most_common()),
+    }  # fmt: skip
+    if write:
+        keep("random", version, [figures])
     if as_json:
-        click.echo(json.dumps({
-            "version": version, "seeds": [seed, this], "outcomes": dict(tally),
-            "streamed": streamed, "seconds": round(seconds, 1), "unfit": sum(unfit.values()),
-            "refused": dict(reasons.most_common()), "bad": bad,
-        }))  # fmt: skip
+        click.echo(json.dumps(figures | {"seconds": round(seconds, 1), "bad": bad}))
         return
     counts = ", ".join(f"{tally[outcome]} {outcome}" for outcome in OUTCOMES)
     click.echo(
@@ -129,6 +133,33 @@ def random(
         click.echo(f"  refused {times}: {why}")
     for why, times in unfit.most_common(8):
         click.echo(f"  upstream cannot {times}: {why}")
+
+
+@main.command()
+@upstream_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--write", is_flag=True, help="Keep the table for docs/layouts.md.")
+def experiments(
+    folder: Path, version: str, cauchy: Path | None, as_json: bool, write: bool
+) -> None:
+    """Every published experiment: composed, shrunken, saved as its trainer does, and read."""
+    upstream = opened(folder, version, cauchy)
+    tally: collections.Counter[str] = collections.Counter()
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for found in published.run(upstream, Path(temporary)):
+            tally[found.outcome] += 1
+            rows.append({key: value for key, value in vars(found).items() if value})
+            if as_json:
+                click.echo(json.dumps(vars(found)))
+                continue
+            said = f" --set {json.dumps(found.facts)}" if found.facts else ""
+            streams = " streams" * found.streams
+            click.echo(f"{found.outcome:8} {found.name}{said}{streams}  {found.message}")
+    if write:
+        keep("experiments", version, rows)
+    if not as_json:
+        click.echo(", ".join(f"{count} {outcome}" for outcome, count in tally.most_common()))
 
 
 @main.command()
@@ -146,24 +177,13 @@ def cases(folder: Path) -> None:
     click.echo(", ".join(f"{tally[outcome]} {outcome}" for outcome in OUTCOMES if tally[outcome]))
 
 
-@main.command()
-@click.option("--upstream", "folder", type=FOLDER, required=True, help="A checkout of version 4.")
-@click.option("--h3", "is_h3", is_flag=True, help="It is one of HazyResearch/H3 instead.")
-@click.option(
-    "--record",
-    "path",
-    type=click.Path(path_type=Path),
-    help="Write Mega's averages, which are read, with outputs into an .npz, and no more.",
-)
-def families(folder: Path, is_h3: bool, path: Path | None) -> None:
-    """SaShiMi, S4ND, Mega and H3 as their own classes: refused whole, reduced in place."""
-    upstream = opened(folder, "v4", None)
-    if path is not None:
-        known_families.record(known_families.averages(upstream), path)
-        return
-    of = known_families.members_of_h3 if is_h3 else known_families.members
-    for member in of(upstream):
-        click.echo(known_families.told(member))
+def keep(what: str, version: str, rows: list[dict[str, Any]]) -> None:
+    """Put a version's figures among those that `tools/layouts.py` makes the page of."""
+    known = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
+    others = [row for row in known.get(what, []) if row["version"] != version]
+    all_rows = others + rows
+    known[what] = sorted(all_rows, key=lambda row: VERSIONS.index(row["version"]))
+    FIGURES.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
 
 
 def told_of(drawn: Draw, verdict: Verdict) -> dict[str, object]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,14 @@ class Verdict:
         message: the error, or why it was refused.
         streams: whether it also ran sample by sample, as exactly.
         asked: facts that had to be given, because neither file says them.
+        as_told: of a ``told`` one: whether it is exact when the truth is given.
     """
 
     outcome: str
     message: str
     streams: bool = False
     asked: dict[str, Any] = field(default_factory=dict)
+    as_told: bool = False
 
 
 class Truth:
@@ -86,6 +89,14 @@ class Truth:
             return True, self._defaults[leaf]
         return False, None
 
+    def sayable(self, keys: Iterable[str]) -> bool:
+        """Whether ``--set`` can say them: what it says is said of all layers."""
+        layers = self._drawn.config.get("model", self._drawn.config).get("layer")
+        if not isinstance(layers, list | tuple) or len(layers) == 1:
+            return True
+        named = {key for layer in layers for key in layer}
+        return not any(key.rpartition(".")[2] in named for key in keys)
+
     def differing(self, assumed: Mapping[str, Any]) -> dict[str, Any]:
         """Assumed facts that are not so, with the truth."""
         return {
@@ -127,14 +138,18 @@ def judge(path: Path, recorded: Recorded, drawn: Draw) -> Verdict:
         if not known or question[1] in facts:
             break
         facts[question[1]] = value
-    if verdict.outcome == "WRONG" and model is not None:
-        differing = truth.differing(model.provenance.assumed)
-        if differing and not verdict.message.startswith("as a stream"):
-            again, _ = _read(path, recorded, facts | differing)
-            outcome = "told" if again.outcome in ("exact", "refused") else "WRONG"
-            told = f"assumed {', '.join(differing)}; said so: {again.outcome} {again.message}"
-            verdict = Verdict(outcome, f"{verdict.message}; {told}")
-    return Verdict(verdict.outcome, verdict.message, verdict.streams, facts)
+    assumed = {} if model is None or drawn.way == "sidecar" else model.provenance.assumed
+    differing = truth.differing(assumed)
+    if verdict.outcome == "WRONG" and differing:
+        told = f"{verdict.message}; assumed {', '.join(differing)}"
+        if not truth.sayable(differing):
+            return Verdict("told", told, asked=facts)
+        again, _ = _read(path, recorded, facts | differing)
+        outcome = "told" if again.outcome in ("exact", "refused") else "WRONG"
+        told += f"; when told: {again.outcome} {again.message}"
+        exact = again.outcome == "exact"
+        verdict = Verdict(outcome, told, again.streams, differing, exact)
+    return dataclasses.replace(verdict, asked=facts | verdict.asked)
 
 
 def _read(

@@ -96,10 +96,10 @@ class Standardize:
 
 @dataclass(frozen=True)
 class Affine:
-    """``x * scale + shift``, both (features,); no shift where it is None."""
+    """``x * scale + shift``, both (features,)."""
 
     scale: Constant
-    shift: Constant | None
+    shift: Constant
 
 
 @dataclass(frozen=True)

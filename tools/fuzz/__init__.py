@@ -1,1 +1,0 @@
-"""Mutated real files against every reader of files that come from elsewhere."""

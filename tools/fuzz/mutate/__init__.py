@@ -1,1 +1,0 @@
-"""Changes to files of one format each; all are functions of a random number generator alone."""
