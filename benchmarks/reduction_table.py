@@ -28,7 +28,6 @@ from rich.table import Table
 from trained_checkpoints import load_mnist, load_test
 
 import s4edge
-from s4edge.api import calibration_of
 from s4edge.compression.states.calibration import working_copy
 from s4edge.compression.states.reducer import Reducer, Settings
 from s4edge.data.dataset import Data
@@ -36,6 +35,7 @@ from s4edge.data.metrics import score
 from s4edge.files import replacing
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.training.evaluate import predict
+from s4edge.workflows.inputs import calibration_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = (32, 16, 8, 6, 4, 2)

@@ -6,11 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s4edge.checkpoints.hub import find_weights
-from s4edge.checkpoints.read import read_checkpoint
-from s4edge.compression.states.calibration import Calibration, select
-from s4edge.model.file import load_model, read_description, save_model
+from s4edge.model.file import save_model
 from s4edge.model.sequence_model import SequenceModel
+from s4edge.workflows import inputs
 from s4edge.workflows.compress import compress_model
 
 if TYPE_CHECKING:
@@ -38,10 +36,7 @@ def load(path: str | Path, facts: Mapping[str, Any] | None = None) -> SequenceMo
     Raises:
         S4EdgeError: the file cannot be read, or a fact is missing.
     """
-    path = find_weights(Path(path))
-    if read_description(path) is not None:
-        return load_model(path)
-    return read_checkpoint(path, facts)
+    return inputs.load(Path(path), facts)
 
 
 def save(model: SequenceModel, path: str | Path) -> None:
@@ -65,8 +60,8 @@ def compress(
 
     Args:
         model: left as it is.
-        state: see `s4edge.workflows.compress.compress_model` for this and what is not told here,
-            for errors raised and what the copy's ``provenance.history`` tells.
+        state: see `s4edge.compression.states.step` for this and what is not told here, for errors
+            raised and what the copy's ``provenance.history`` tells.
         method: a key of `s4edge.compression.states.methods.registry.METHODS`.
         calibration: sequences as the model takes them, (samples, length, d_input) or tokens; no
             labels are used.
@@ -76,26 +71,10 @@ def compress(
         horizon: samples for which kernels are used.
         progress: called with the fraction done.
     """
-    chosen = None if calibration is None else calibration_of(model, calibration)
+    chosen = None if calibration is None else inputs.calibration_of(model, calibration)
     return compress_model(
         model, state, method, chosen, allocate, tolerance, refine, horizon, progress
     )
-
-
-def calibration_of(model: SequenceModel, data: Data | NDArray[Any] | Tensor) -> Calibration:
-    """Data or an array as what a model is calibrated on.
-
-    Raises:
-        S4EdgeError: the model does not take it.
-    """
-    import torch
-
-    from s4edge.data.dataset import Data
-
-    if isinstance(data, Data):
-        lengths = None if data.lengths is None else torch.from_numpy(data.lengths)
-        return select(model, torch.from_numpy(data.x), lengths, data.source)
-    return select(model, torch.as_tensor(data), None, "the calibration data")
 
 
 def compress_(

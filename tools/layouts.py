@@ -5,7 +5,8 @@
 
 The table is `tests/checkpoints/layouts.json`; the tests check every row of it. What published
 experiments and random configurations get, `tests/checkpoints/upstream.json`, is written by
-`tools/upstream/run.py`, which needs checkouts of upstream.
+`tools/upstream/run.py`, which needs checkouts of upstream. The sections behind them are written by
+hand: `docs/layouts/*.md`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "tests" / "checkpoints" / "layouts.json"
 UPSTREAM = ROOT / "tests" / "checkpoints" / "upstream.json"
 
+# What no table says; each file is a section of the page.
+SECTIONS = ROOT / "docs" / "layouts"
 VERSIONS = {
     "v4": "state-spaces/s4, main",
     "v3": "state-spaces/s4, v3.0.0",
@@ -95,8 +98,11 @@ def page() -> str:
             f"| {row.options} | {RUNS[row.runs]} | {row.why} |" for row in rows if row.cls == cls
         ]
         lines.append("")
+    written = [section.read_text().rstrip() + "\n" for section in sorted(SECTIONS.glob("*.md"))]
     figures = json.loads(UPSTREAM.read_text(encoding="utf-8"))
-    return "\n".join([*lines, *experiments(figures["experiments"]), *drawn(figures["random"])])
+    return "\n".join(
+        [*lines, *written, *experiments(figures["experiments"]), *drawn(figures["random"])]
+    )
 
 
 def experiments(rows: list[dict[str, Any]]) -> list[str]:

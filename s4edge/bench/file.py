@@ -10,6 +10,7 @@ from typing import Any
 
 from s4edge.errors import S4EdgeError
 from s4edge.files import write_text
+from s4edge.foreign import parse_json
 
 FORMAT = 1
 
@@ -56,8 +57,8 @@ def parse_bench(text: str, source: Path | str) -> dict[str, Any]:
         S4EdgeError: as `read_bench` does.
     """
     try:
-        answer = json.loads(text, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
+        answer = parse_json(text)
+    except ValueError as error:
         reason = "it is cut short or no JSON" if text.strip() else "it is empty"
         raise _foreign(source, reason) from error
     if not isinstance(answer, dict) or "results" not in answer or "device" not in answer:
@@ -86,10 +87,6 @@ def _foreign(source: Path | str, reason: str) -> S4EdgeError:
         f"{source} is no answer of s4edge bench ({reason}); write one with: "
         "s4edge bench -o FILE.json"
     )
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _uneven_histogram(result: Mapping[str, Any]) -> str | None:

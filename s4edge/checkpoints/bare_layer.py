@@ -5,6 +5,7 @@ from __future__ import annotations
 from s4edge.checkpoints import damped_averages
 from s4edge.checkpoints.assemble import Piece, assemble, provenance
 from s4edge.checkpoints.facts import Facts
+from s4edge.checkpoints.kernels import refuse_bottleneck
 from s4edge.checkpoints.layers import find_reader, read_layer
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.model.activations import output_width
@@ -25,9 +26,13 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
     Raises:
         S4EdgeError: a tensor is missing, left over or wrong, or a fact is missing.
     """
+    # With one, D says how wide it is inside.
+    refuse_bottleneck(tensors, facts)
     d_model = facts.infer("d_model", _features(tensors))
     reader, layer = read_layer(tensors, facts, d_model)
     transposed = reader.channels_first
+    if transposed is None:
+        transposed = facts.inferred.get("transposed")
     if transposed is None:
         transposed = facts.get("transposed", True, allowed=(True, False))
     width = len(layer.D) // (1 if layer.hyper is None else 2)

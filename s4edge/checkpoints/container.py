@@ -14,6 +14,7 @@ from s4edge.checkpoints.plain import plain
 from s4edge.checkpoints.stored import TENSORS
 from s4edge.checkpoints.torch_file import TorchFile, open_torch_file
 from s4edge.errors import S4EdgeError
+from s4edge.foreign import check_file
 
 # Where training scripts put the state dict.
 _STATE_DICT_KEYS = ("model", "state_dict", "model_state_dict")
@@ -57,19 +58,13 @@ def read_container(path: Path, weights: str | None = None) -> Container:
     """
     if weights not in (None, "model", "ema"):
         raise S4EdgeError(f"{path}: weights={weights} cannot be read; supported: model, ema")
-    if not path.exists():
-        raise S4EdgeError(f"{path} does not exist")
-    if path.is_dir():
-        raise S4EdgeError(f"{path} is a folder; name the checkpoint file in it")
-    if path.suffix == ".onnx":
+    if path.suffix == ".onnx" and path.is_file():
         raise S4EdgeError(f"{path} is a graph, no checkpoint: name the model it was exported from")
-    try:
-        with open(path, "rb") as file:
-            empty = not file.read(1)
-    except OSError as error:
-        raise S4EdgeError(f"cannot read {path}: {error.strerror}") from error
-    if empty:
-        raise S4EdgeError(f"{path} is empty: the copy or download did not finish; fetch it again")
+    check_file(
+        path,
+        "name the checkpoint file in it",
+        ": the copy or download did not finish; fetch it again",
+    )
     if is_index(path):
         return _choose(path, read_shards(path, _shard), weights)
     if path.suffix == ".safetensors":

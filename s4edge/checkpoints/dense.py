@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s4edge.checkpoints.diagonalize import DenseSystems, diagonalize, refusing
+from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.kernels import Kernels, tile
 from s4edge.checkpoints.tensors import Tensors
+from s4edge.errors import S4EdgeError
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -30,6 +34,35 @@ class Dense:
     B: Complex
     C: Complex
     step: Float
+
+
+def told(facts: Facts, key: str) -> Any:
+    """What is said of an option that may be one value or a group of them; None for nothing."""
+    facts.ignore(key)
+    return facts.overrides.get(key, facts.saved.get(key))
+
+
+def refuse_frozen(tensors: Tensors, key: str, said: Any, trained: bool) -> None:
+    """Kernels of which nothing is trained: upstream goes on using the first that it computed.
+
+    Args:
+        tensors: of the layer, for messages.
+        key: the option that says what is trained.
+        said: its value.
+        trained: whether any of the state matrix, ``B`` and step sizes is.
+
+    Raises:
+        S4EdgeError: nothing is.
+    """
+    if trained:
+        return
+    free = "true" if key == "trainable" else "null"
+    raise S4EdgeError(
+        f"{tensors.path}: {tensors.prefix.rstrip('.') or 'the layer'} has a dense state matrix of "
+        f"which nothing is trained ({key}={json.dumps(said)}): upstream keeps the kernel of its "
+        "first input, with that input's length, in memory and not in the file; if what is in the "
+        f"file is what it computes, say so with --set {key}={free}"
+    )
 
 
 def read_dense(systems: Dense, tensors: Tensors, kind: str) -> Kernels:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ Array = NDArray[np.inexact[Any]]
 # Kernels are compared with the recurrence over so many samples, and refused beyond this error.
 SAMPLES = 1024
 TOLERANCE = 1e-5
+# Samples in which a kernel shows how large it is.
+_BEGINNING = 16
 # Until growing modes have grown by exp(this).
 _GROWTH = 20.0
 
@@ -49,13 +51,20 @@ class DenseSystems:
         shift = np.linalg.solve(below, A)
         return DenseSystems(shift, np.linalg.solve(below, B[..., None])[..., 0], C)
 
+    def truncated(self, length: int) -> DenseSystems:
+        """With ``C (I - A^length)`` for ``C``."""
+        return replace(self, C=np.einsum("rhm,hmn->rhn", self.C, self._rest(length)))
+
     def untruncated(self, length: int) -> DenseSystems:
         """With the ``C`` of which ``C (I - A^length)`` is stored."""
-        identity = np.eye(self.shift.shape[-1])
-        power = np.linalg.matrix_power(identity + self.shift, length)
-        left = np.swapaxes(identity - power, -1, -2)
+        left = np.swapaxes(self._rest(length), -1, -2)
         columns = np.linalg.solve(left, np.moveaxis(self.C, 0, -1))
-        return DenseSystems(self.shift, self.B, np.moveaxis(columns, -1, 0))
+        return replace(self, C=np.moveaxis(columns, -1, 0))
+
+    def _rest(self, length: int) -> Array:
+        identity = np.eye(self.shift.shape[-1])
+        rest: Array = identity - np.linalg.matrix_power(identity + self.shift, length)
+        return rest
 
     def kernels(self, feature: int, samples: int) -> Array:
         """(rows, samples) kernels of one feature, by powers of its state matrix."""
@@ -113,12 +122,15 @@ def diagonalize(
         steps = np.arange(min(samples, 1 + int(_GROWTH / growth)) if growth > 0 else samples)
         expected = systems.kernels(feature, len(steps))
         got = (weight @ np.exp(log_pole[:, None] * steps)).real
-        peak = np.maximum(np.abs(expected).max(axis=1), np.finfo(float).tiny)
-        worst = np.max(np.abs(got - expected).max(axis=1) / peak)
+        # Of what a kernel has reached by then: some begin small.
+        peak = np.maximum.accumulate(np.abs(expected), axis=1)
+        peak = np.maximum(peak, peak[:, min(_BEGINNING, len(steps)) - 1, None])
+        peak = np.maximum(peak, np.finfo(float).tiny)
+        worst = np.max(np.abs(got - expected) / peak)
         if not worst <= TOLERANCE:
             raise _refusal(where, f"kernels are off by {worst:.1e} of their peak")
         error = max(error, float(worst))
-        cancellation = max(cancellation, float(np.max(np.abs(weight).sum(axis=1) / peak)))
+        cancellation = max(cancellation, float(np.max(np.abs(weight).sum(axis=1) / peak[:, -1])))
         poles.append(log_pole)
         owners.append(np.full(len(log_pole), feature))
         weights.append(np.broadcast_to(weight, (rows, len(log_pole))))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s4edge.checkpoints.diagonalize import DenseSystems, diagonalize, refusing
+from s4edge.checkpoints.discretize import known_length
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.kernels import Kernels, tile
+from s4edge.checkpoints.kernels import Kernels, kernel_length, tile
 from s4edge.checkpoints.tensors import Tensors
-from s4edge.errors import S4EdgeError
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -40,14 +40,58 @@ class LowRankSystems:
     stored_length: int
 
 
-def read_low_rank(systems: LowRankSystems, tensors: Tensors, kind: str) -> Kernels:
+@dataclass(frozen=True)
+class Bandlimit:
+    """Upstream's mask of fast modes, which it lays on ``C`` as transformed for a kernel's length.
+
+    Attributes:
+        limit: modes whose frequency is half of it or more are left out.
+        nodes: the kernel's length, as upstream would have it.
+        length: the one sequence length that this is for, or None.
+    """
+
+    limit: float
+    nodes: int
+    length: int | None
+
+
+def read_bandlimit(facts: Facts, stored: int) -> Bandlimit | None:
+    """What the facts say of it, if anything.
+
+    Args:
+        facts: about the layer: ``bandlimit``, ``l_max``, ``length``.
+        stored: the length that ``C`` was transformed for, 0 if it was not.
+
+    Raises:
+        S4EdgeError: a fact is wrong, or the length is needed and missing.
+    """
+    limit = facts.number("bandlimit", None)
+    if limit is None:
+        return None
+    cut = kernel_length(facts)
+    if cut is not None and (stored == 0 or cut <= stored):
+        return Bandlimit(limit, stored or cut, None)
+    length = known_length(
+        facts, "a bandlimit in mode nplr has an effect that depends on the length of the sequences"
+    )
+    wanted = min(length, cut or length)
+    nodes = stored or wanted
+    while nodes < wanted:
+        nodes *= 2
+    return Bandlimit(limit, nodes, length)
+
+
+def read_low_rank(
+    systems: LowRankSystems, tensors: Tensors, kind: str, band: Bandlimit | None = None
+) -> Kernels:
     """Discretize bilinearly and diagonalize, in the real and imaginary parts of ``x``.
 
     Raises:
         S4EdgeError: the number of systems does not fit, or the matrices have no diagonal form.
     """
     d_model, half = systems.C.shape[1:]
-    step = np.tile(np.broadcast_to(systems.step, (d_model, half)), 2)
+    steps = np.broadcast_to(systems.step, (d_model, half))
+    step = np.tile(steps, 2)
     A = tile(_real_matrices(systems), d_model, tensors)
     B = tile(np.concatenate([systems.B.real, systems.B.imag], axis=-1), d_model, tensors)
     C = 2 * np.concatenate([systems.C.real, -systems.C.imag], axis=-1)
@@ -56,7 +100,13 @@ def read_low_rank(systems: LowRankSystems, tensors: Tensors, kind: str) -> Kerne
         dense = DenseSystems.bilinear(step[:, :, None] * A, step * B, C)
         if systems.stored_length:
             dense = dense.untruncated(systems.stored_length)
-    return diagonalize(dense, where, kind, 2 * half)
+        if band is not None:
+            frequency = steps * np.abs(tile(systems.A, d_model, tensors).imag) / (2 * np.pi)
+            passed = np.tile(frequency < band.limit / 2, 2)
+            dense = dense.truncated(band.nodes)
+            dense = replace(dense, C=dense.C * passed).untruncated(band.nodes)
+    kernels = diagonalize(dense, where, kind, 2 * half)
+    return kernels if band is None else replace(kernels, length=band.length)
 
 
 def _real_matrices(systems: LowRankSystems) -> Float:
@@ -71,16 +121,3 @@ def _real_matrices(systems: LowRankSystems) -> Float:
     matrix[:, i, half + i] -= systems.A.imag
     matrix[:, half + i, i] += systems.A.imag
     return matrix
-
-
-def refuse_bandlimit(tensors: Tensors, facts: Facts) -> None:
-    """Upstream masks ``C`` after transforming it for a length, so the mask's effect depends on it.
-
-    Raises:
-        S4EdgeError: there is a bandlimit.
-    """
-    if facts.number("bandlimit", None) is not None:
-        raise S4EdgeError(
-            f"{tensors.path}: {tensors.prefix.rstrip('.')} has a bandlimit in mode nplr, whose "
-            "effect depends on upstream's internal kernel length; only mode diag is read with it"
-        )

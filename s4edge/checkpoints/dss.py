@@ -23,9 +23,13 @@ from s4edge.systems.modes import Modes, expm1
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
+_CLASSES = ("dss.DSS", "src.models.sequence.ss.standalone.dss.DSS")
 _IGNORED = (
     "lr", "wd", "trainable", "dropout", "dt_min", "dt_max", "l_max", "initializer", "verbose",
     "Lambda_init",
+    # Options of the same repository's S4 kernel, which DSS's takes and does nothing with.
+    "measure", "rank", "deterministic", "mode", "length_correction", "hurwitz", "tie_state",
+    "precision", "resample", "keops",
 )  # fmt: skip
 # What upstream's Activation knows, without "glu", which would act along time inside a layer.
 _ACTIVATIONS = ("gelu", "id", "identity", "linear", "relu", "sigmoid", "silu", "swish", "tanh")
@@ -315,4 +319,4 @@ def _weight(tensors: Tensors, facts: Facts, linear: Tensors, rows: int, columns:
     return size * direction / np.linalg.norm(direction, axis=1, keepdims=True)
 
 
-READER = LayerReader("DSS", ("dss.DSS",), _claims, _read)
+READER = LayerReader("DSS", _CLASSES, _claims, _read)

@@ -19,6 +19,7 @@ from typing import Any
 
 from s4edge.checkpoints.interpolation import UNKNOWN
 from s4edge.errors import S4EdgeError
+from s4edge.foreign import check_file, parse_json
 
 _REQUIRED: Any = object()
 _NOTHING: Any = object()
@@ -436,7 +437,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         if not equals or not key:
             raise S4EdgeError(f"--set takes key=value, got {assignment!r}")
         try:
-            facts[key] = json.loads(value)
+            facts[key] = parse_json(value, finite=False)
         except ValueError:
             facts[key] = {"True": True, "False": False, "None": None}.get(value, value)
     return facts
@@ -453,10 +454,15 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
     if sidecar == path or not sidecar.exists():
         return None
     try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        check_file(sidecar, "mend or remove it", "; mend or remove it")
+        content = parse_json(sidecar.read_text(encoding="utf-8"), finite=False)
+    except (OSError, ValueError, S4EdgeError) as error:
         raise S4EdgeError(f"the sidecar {sidecar} cannot be read: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+    if (
+        not isinstance(content, dict)
+        or not isinstance(content.get("config"), dict)
+        or not isinstance(content.get("cls", ""), str | None)
+    ):
         raise S4EdgeError(
             f"the sidecar {sidecar} is no JSON object with 'cls' and 'config'; mend or remove it"
         )

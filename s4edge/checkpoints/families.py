@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -65,8 +66,9 @@ FAMILIES = (
 )
 
 
-def refusal(names: set[str]) -> str | None:
+def refusal(names: Iterable[str]) -> str | None:
     """Why a state dict with these names is not read; None if it is of no such family."""
+    names = list(names)
     for family in FAMILIES:
         if any(family.mark.search(name) for name in names):
             return f"this is {family.name}: not read because {family.why}; {family.instead}"

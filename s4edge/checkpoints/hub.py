@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from s4edge.errors import S4EdgeError
+from s4edge.foreign import check_file, parse_json
 
 CONFIG = "config.json"
 # Weights of a folder, the first that is there.
@@ -203,8 +204,9 @@ def sorted_for(
 
 def _json_object(path: Path, what: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        check_file(path, "mend or remove it", "; fetch it again")
+        content = parse_json(path.read_text(encoding="utf-8"), finite=False)
+    except (OSError, ValueError, S4EdgeError) as error:
         raise S4EdgeError(f"{what} {path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise S4EdgeError(f"{what} {path} is no JSON object; fetch it again")

@@ -8,6 +8,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from s4edge.checkpoints import linear
 from s4edge.checkpoints.discretize import whole_number
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layer import Layer
@@ -163,10 +164,11 @@ def tile(value: Array, d_model: int, tensors: Tensors) -> Array:
 
 def infer_state_size(facts: Facts, half: int) -> int:
     """Note ``d_state`` where conjugate pairs are stored; upstream makes ``d_state // 2`` of it."""
-    odd = 2 * half + 1
-    said = facts.get("d_state", 2 * half)
-    facts.assumed.pop("d_state", None)
-    facts.infer("d_state", odd if said == odd and not isinstance(said, bool) else 2 * half)
+    size = odd = 2 * half + 1
+    said = facts.get("d_state") if facts.says("d_state") else None
+    if said != odd or isinstance(said, bool):
+        size = 2 * half
+    facts.infer("d_state", size)
     return 2 * half
 
 
@@ -176,19 +178,33 @@ def infer_word(facts: Facts, key: str, *words: str) -> None:
     Raises:
         S4EdgeError: another word was given.
     """
-    given = facts.get(key, words[0])
-    facts.assumed.pop(key, None)
+    given = facts.get(key) if facts.says(key) else words[0]
     facts.infer(key, given if given in words else words[0])
 
 
 def infer_kernel(facts: Facts, *words: str) -> None:
     """`infer_word` for the kind of kernel: ``mode``, or where that is null ``kernel``."""
-    kernel = facts.get("kernel", None)
-    facts.assumed.pop("kernel", None)
-    if kernel is None or facts.get("mode", None) is not None:
-        infer_word(facts, "mode", *words)
-    else:
-        infer_word(facts, "kernel", *words)
+    unsaid = not facts.says("mode") or facts.get("mode") is None
+    named = facts.says("kernel") and facts.get("kernel") is not None
+    facts.ignore("mode", "kernel")
+    infer_word(facts, "kernel" if unsaid and named else "mode", *words)
+
+
+def refuse_bottleneck(tensors: Tensors, facts: Facts) -> None:
+    """Refuse a linear layer before the systems.
+
+    Raises:
+        S4EdgeError: there is one.
+    """
+    said = facts.get("bottleneck") if facts.says("bottleneck") else None
+    facts.ignore("bottleneck")
+    if said is None and linear.find(tensors, "input_linear.", "input_linear.0.") is None:
+        return
+    raise S4EdgeError(
+        f"{tensors.path}: {tensors.prefix.rstrip('.') or 'the layer'} has a bottleneck: a linear "
+        "layer (input_linear) before its systems, which is no part of the form that s4edge reads; "
+        "retrain without it"
+    )
 
 
 def kernel_length(facts: Facts, key: str = "l_max") -> int | None:

@@ -39,6 +39,13 @@ def size(tensors: Tensors, prefix: str) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
+def axes(tensors: Tensors, prefix: str) -> int:
+    """Axes of length 1 behind those of weight and bias, for the time that follows the features."""
+    name, _ = _weight_names(tensors, prefix)
+    weight, bias = tensors.shape(prefix + name), tensors.shape(prefix + "bias")
+    return max(len(weight) - 2, len(bias) - 1)
+
+
 def take(tensors: Tensors, prefix: str, rows: int, columns: int) -> tuple[Float, Float]:
     """Weight (rows, columns) and bias (rows,); axes of length 1 may follow in the checkpoint.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from s4edge.checkpoints import bare_layer, example_backbone, sequence_backbone
+from s4edge.checkpoints import bare_layer, example_backbone, families, sequence_backbone
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
 
@@ -53,11 +53,13 @@ def find_part(
             are no tensors of the trainer's encoder and decoder.
 
     Raises:
-        S4EdgeError: nothing begins with ``prefix``, or there are several models.
+        S4EdgeError: nothing begins with ``prefix``, there are several models, or one of a family
+            that is not read.
     """
     if prefix is not None:
         return _asked(path, tensors, prefix)
     names = set(tensors)
+    _refuse_families(path, names)
     trainers = any(name.startswith(("encoder.0.", "decoder.0.")) for name in names)
     if wrapped and not trainers and sequence_backbone.claims(names):
         found = _backbones(names)
@@ -83,17 +85,21 @@ def find_part(
 def _asked(path: Path, tensors: dict[str, Tensor], prefix: str) -> Part:
     dotted = f"{prefix.rstrip('.')}." if prefix.rstrip(".") else ""
     part = _split(tensors, dotted)
+    _refuse_families(path, {name.removeprefix(dotted) for name in part.tensors})
     if not part.tensors:
         raise S4EdgeError(
             f"{path} has no tensor under prefix={prefix}; it has " + ", ".join(sorted(tensors)[:3])
         )
     left = sorted(part.around)
-    notes = (
-        (f"read alone, as asked: what lies under {dotted}; left out: {', '.join(left)}",)
-        if left
-        else ()
-    )
+    some = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if left[3:] else "")
+    notes = (f"read alone, as asked: {dotted.rstrip('.')}; left out: {some}",) if left else ()
     return Part(dotted, part.tensors, {}, notes)
+
+
+def _refuse_families(path: Path, names: set[str]) -> None:
+    family = families.refusal(names)
+    if family is not None:
+        raise S4EdgeError(f"{path}: {family}")
 
 
 def _split(tensors: dict[str, Tensor], prefix: str) -> Part:

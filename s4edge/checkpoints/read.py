@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from s4edge.checkpoints import around, bare_layer, example_backbone, families, sequence_backbone
+from s4edge.checkpoints import around, bare_layer, example_backbone, sequence_backbone
 from s4edge.checkpoints.container import read_container
 from s4edge.checkpoints.facts import Facts, read_sidecar
 from s4edge.checkpoints.hub import find_weights, read_configuration, sorted_for
@@ -71,9 +71,6 @@ def _read(part: Part, path: Path, facts: Facts, cls: str | None) -> SequenceMode
 
 
 def _unknown(path: Path, names: set[str]) -> S4EdgeError:
-    family = families.refusal(names)
-    if family is not None:
-        return S4EdgeError(f"{path}: {family}")
     some = ", ".join(sorted(names)[:3])
     return S4EdgeError(
         f"{path} is of no layout that s4edge knows (its tensors start with {some}); it reads whole "

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from s4edge.checkpoints import linear
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.kernels import Kernels, as_layer, infer_rows, kernel_length
+from s4edge.checkpoints.kernels import (
+    Kernels,
+    as_layer,
+    infer_rows,
+    kernel_length,
+    refuse_bottleneck,
+)
 from s4edge.checkpoints.layer import ACTIVATION_NAMES, Gate, Layer
 from s4edge.checkpoints.output import read_output
 from s4edge.checkpoints.tensors import Tensors
@@ -48,12 +54,12 @@ def read_layer(
         S4EdgeError: a tensor or a fact is missing, or cannot be read.
     """
     facts.ignore(*_TRAINING_ONLY)
-    _refuse_bottleneck(tensors, facts)
+    refuse_bottleneck(tensors, facts)
     rows, kernel_rows = infer_rows(tensors, facts, KERNEL + "C")
     pointwise = _find_pointwise(tensors)
     if pointwise.output is None:
         facts.infer("linear", True)
-    elif "linear" in (*facts.saved, *facts.overrides):
+    elif facts.says("linear"):
         facts.infer("linear", False)
     channels = _channels(tensors, facts, pointwise, rows, d_model)
     hyper = None
@@ -109,9 +115,8 @@ def _channels(
         return linear.size(tensors, pointwise.branch)[0] // d_model
     if rows % 2:
         return rows
-    said = facts.get("channels", None)
-    facts.assumed.pop("channels", None)
-    if said is not None:
+    if facts.says("channels"):
+        said = facts.get("channels")
         return rows // 2 if said == rows // 2 else rows
     hyper = facts.get(
         "hyper_act",
@@ -120,18 +125,6 @@ def _channels(
         "multiplied by others",
     )
     return rows if hyper is None else rows // 2
-
-
-def _refuse_bottleneck(tensors: Tensors, facts: Facts) -> None:
-    said = facts.get("bottleneck", None)
-    facts.assumed.pop("bottleneck", None)
-    if said is None and linear.find(tensors, "input_linear.", "input_linear.0.") is None:
-        return
-    where = f"{tensors.path}: {tensors.prefix.rstrip('.')}".rstrip(": ")
-    raise S4EdgeError(
-        f"{where} has a bottleneck: a linear layer (input_linear) before its systems, which is no "
-        "part of the form that s4edge reads; retrain without it"
-    )
 
 
 def _pointwise(
@@ -176,6 +169,23 @@ def _pointwise(
     )
     prefix = "output_gate."
     return gate, activation, (*linear.take(tensors, prefix, d_model, width), "identity")
+
+
+def infer_axes(tensors: Tensors, facts: Facts, plain: bool) -> None:
+    """Note ``transposed`` where a linear layer's shape tells it.
+
+    Args:
+        tensors: of the layer.
+        facts: about it.
+        plain: whether one without further axes is of a layer with time before features.
+    """
+    prefix = _find_pointwise(tensors).output
+    if prefix is None:
+        return
+    if linear.axes(tensors, prefix) > 0:
+        facts.infer("transposed", True)
+    elif plain:
+        facts.infer("transposed", False)
 
 
 def step_sizes(tensors: Tensors, d_model: int) -> Float:

@@ -7,18 +7,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from s4edge.checkpoints.dense import Dense, read_dense
-from s4edge.checkpoints.discretize import known_length
+from s4edge.checkpoints.dense import Dense, read_dense, refuse_frozen, told
+from s4edge.checkpoints.discretize import known_length, whole_number
 from s4edge.checkpoints.dplr import LowRankSystems, read_low_rank
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.kernels import Kernels, infer_state_size, infer_word
 from s4edge.checkpoints.layer import Layer, LayerReader
-from s4edge.checkpoints.s4_older import KERNEL, read_layer, step_sizes
+from s4edge.checkpoints.s4_older import KERNEL, infer_axes, read_layer, step_sizes
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
 
 Complex = NDArray[np.complex128]
 
+# How far stored Fourier nodes are from where they should be at most.
+_MOST_OFF = 0.05
 _CLASSES = ("src.models.sequence.ss.standalone.s4.S4", "src.models.sequence.ss.s4.S4")
 
 
@@ -35,7 +37,7 @@ def _read_low_rank(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> K
     else:
         A = tensors.take_complex(KERNEL + "w", systems, half)
         Q = tensors.take_complex(KERNEL + "Q", rank, systems, half)
-    sampling = _sampling(tensors, facts, _stored_length(tensors))
+    sampling = _sampling(tensors, facts, _stored_length(tensors, facts))
     low_rank = LowRankSystems(
         A=A,
         P=P,
@@ -58,6 +60,9 @@ def _read_dense(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Kern
         facts.infer("d_state", n)
     else:
         infer_state_size(facts, n // 2)
+    said = told(facts, "trainable")
+    some = isinstance(said, dict) and any(said.get(name) for name in ("dt", "A", "B"))
+    refuse_frozen(tensors, "trainable", said, trained=said is True or some)
     # Options of low-rank kernels, which this one takes and does not use.
     facts.ignore("hurwitz", "resample")
 
@@ -98,9 +103,8 @@ def _sampling(tensors: Tensors, facts: Facts, stored: int) -> _Sampling:
     """
     if not facts.get("resample", False, allowed=(False, True)):
         return _Sampling(1.0, stored)
-    length = known_length(
-        facts, "with resample=true kernels are stretched to the length of the sequences"
-    )
+    # Upstream's l_max is the length that signals have at the rate that the kernel is stored for.
+    length = whole_number(facts, "length", facts.get("length", stored))
     rate = stored / length
     nodes = int(stored / rate)
     # Rounding may take upstream elsewhere: to twice its kernel, or to an odd number of nodes, of
@@ -114,12 +118,12 @@ def _sampling(tensors: Tensors, facts: Facts, stored: int) -> _Sampling:
     return _Sampling(rate, nodes, length)
 
 
-def _stored_length(tensors: Tensors) -> int:
+def _stored_length(tensors: Tensors, facts: Facts) -> int:
     """The kernel length, whose Fourier nodes ``exp(-2 pi i k / L)``, k = 0..L // 2, are stored.
 
     Raises:
-        S4EdgeError: they are no such nodes, or of an odd length, for which upstream's own inverse
-            transform is one sample short.
+        S4EdgeError: they are no such nodes, or of an odd length, and upstream's own inverse
+            transform is one sample short for sequences that are no longer.
     """
     count = tensors.shape(KERNEL + "omega", "nodes", "2")[0]
     nodes = tensors.take_complex(KERNEL + "omega", count)
@@ -127,22 +131,33 @@ def _stored_length(tensors: Tensors) -> int:
     if count == 1:
         return 1
     # An even and an odd length have this many; they differ in all nodes but the first.
-    even = 2 * (count - 1)
+    lengths = (2 * (count - 1), 2 * count - 1)
     off = [
-        np.abs(nodes - np.exp(-2j * np.pi * np.arange(count) / length)).max()
-        for length in (even, even + 1)
+        np.abs(nodes - np.exp(-2j * np.pi * np.arange(count) / length)).max() for length in lengths
     ]
-    if off[0] < off[1] and off[0] < 0.05:
+    where = f"{tensors.path}: {tensors.prefix}{KERNEL}omega"
+    if min(off) > _MOST_OFF:
+        raise S4EdgeError(f"{where} holds no Fourier nodes ({count}); the file is damaged")
+    even, odd = lengths
+    if off[0] < off[1]:
         return even
-    raise S4EdgeError(
-        f"{tensors.path}: {tensors.prefix}{KERNEL}omega holds the Fourier nodes of no even kernel "
-        f"length ({count} nodes); upstream computes such kernels wrongly: run it on a longer "
-        "input once and save it again"
+    length = known_length(
+        facts,
+        f"its kernels are stored for an odd length, {odd}: for sequences that are no longer "
+        "upstream computes them wrongly, for longer ones it doubles them",
     )
+    if length <= odd:
+        raise S4EdgeError(
+            f"{where} is of an odd kernel length, {odd}, for which upstream's own kernels are "
+            "wrong, one sample short and out of place: run it on a longer input once and save it "
+            "again, or say --set length=... of longer sequences"
+        )
+    return odd
 
 
 def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     # Longer inputs double the kernel's length, so that l_max cuts nothing.
+    infer_axes(tensors, facts, plain=True)
     kernel = _read_low_rank if KERNEL + "P" in tensors else _read_dense
     return read_layer(tensors, facts, d_model, kernel, cuts=False)
 

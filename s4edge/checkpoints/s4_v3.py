@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s4edge.checkpoints.diagonal import Diagonal, read_diagonal
 from s4edge.checkpoints.discretize import known_length
-from s4edge.checkpoints.dplr import LowRankSystems, read_low_rank, refuse_bandlimit
+from s4edge.checkpoints.dplr import LowRankSystems, read_bandlimit, read_low_rank
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.kernels import Kernels, infer_state_size, infer_word, stored_length
 from s4edge.checkpoints.layer import Layer, LayerReader
-from s4edge.checkpoints.s4_older import KERNEL, read_layer, step_sizes
+from s4edge.checkpoints.s4_older import KERNEL, infer_axes, read_layer, step_sizes
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.checkpoints.transforms import TRANSFORMS, transform
 from s4edge.errors import S4EdgeError
 from s4edge.systems.modes import Modes
 
+Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 # A delayed mode's first value, which D takes back, is so much larger than the mode's at most.
 _LARGEST_GAIN = 1e8
+# Weights of growing modes are kept at the kernel's start; beyond exp(-this) they are lost.
+_LARGEST_GROWTH = 690.0
 _CLASSES = ("src.models.s4.s4.S4", "src.models.sequence.ss.s4.S4")
 
 
@@ -51,7 +55,6 @@ def _read_diagonal(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> K
 
 def _read_low_rank(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Kernels:
     infer_word(facts, "mode", "nplr")
-    refuse_bandlimit(tensors, facts)
     A = _poles(tensors, facts, "w", floor=0.0)
     systems, half = A.shape
     rank = tensors.shape(KERNEL + "P", "rank", "systems", "d_state / 2", "2")[0]
@@ -65,35 +68,52 @@ def _read_low_rank(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> K
         step=step_sizes(tensors, d_model),
         stored_length=stored_length(tensors, KERNEL + "L"),
     )
-    return read_low_rank(low_rank, tensors, "s4-v3-dplr")
+    band = read_bandlimit(facts, low_rank.stored_length)
+    return read_low_rank(low_rank, tensors, "s4-v3-dplr", band)
 
 
 def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     low_rank = KERNEL + "inv_w_real" in tensors
     kernel = _read_low_rank if low_rank else _read_diagonal
+    # The training repository's linear layers look the same either way.
+    infer_axes(tensors, facts, plain=False)
     layer = read_layer(tensors, facts, d_model, kernel, cuts=True)
     if not facts.get("shift", False, allowed=(False, True)):
         return layer
     where = f"{tensors.path}: {tensors.prefix.rstrip('.') or 'the layer'}"
-    if layer.backward is not None:
-        raise S4EdgeError(
-            f"{where} is bidirectional with shift=true, for which upstream takes the backward "
-            "kernel alone and turns it round; no such system can be represented"
+    cut, length = layer.kernel_length, None
+    if cut is not None or layer.backward is not None:
+        length = known_length(
+            facts, "with shift=true what upstream computes depends on the length of the sequences"
         )
-    if layer.kernel_length is None:
-        return _delayed(layer, where)
-    length = known_length(
-        facts,
-        f"with shift=true and l_max={layer.kernel_length} upstream computes longer sequences "
-        "wrongly, and it depends on their length",
-    )
-    if length > layer.kernel_length:
+    if cut is not None and length is not None and length > cut:
         raise S4EdgeError(
             f"{where} has shift=true, by which upstream computes no convolution for sequences of "
-            f"{length} samples where l_max={layer.kernel_length} cuts the kernel; up to that it "
-            "does: --set length=..."
+            f"{length} samples where l_max={cut} cuts the kernel; up to that it does: "
+            "--set length=..."
         )
+    if layer.backward is not None and length is not None:
+        turned = _turned_round(layer.backward, layer.D, length, where)
+        return replace(layer, **turned, backward=None, kernel_length=None, length=length)
     return replace(_delayed(layer, where), kernel_length=None, length=length)
+
+
+def _turned_round(backward: Modes, D: Float, length: int, where: str) -> dict[str, Any]:
+    """``K[k] = K_backward[length - k]``, k from 1: all that ``shift`` leaves of both directions.
+
+    Upstream flips the kernel, in which the backward half stands behind the forward one, pads it and
+    cuts it to twice the length.
+    """
+    decay = -backward.log_pole.real * length
+    if decay.max(initial=0) > _LARGEST_GROWTH:
+        raise S4EdgeError(
+            f"{where} is bidirectional with shift=true, by which modes grow by "
+            f"exp({decay.max():.0f}) over {length} samples, more than floating point numbers hold"
+        )
+    weight = backward.weight * np.exp(length * backward.log_pole)
+    modes = Modes.make(-backward.log_pole, weight, backward.channel, backward.channels)
+    first = np.bincount(modes.channel, weights=modes.weight.real, minlength=modes.channels)
+    return {"modes": modes, "D": D - first}
 
 
 def _delayed(layer: Layer, where: str) -> Layer:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4edge.checkpoints import damped_averages, linear
-from s4edge.checkpoints.dense import Dense, read_dense
+from s4edge.checkpoints.dense import Dense, read_dense, refuse_frozen, told
 from s4edge.checkpoints.diagonal import Diagonal, read_diagonal
-from s4edge.checkpoints.dplr import LowRankSystems, read_low_rank, refuse_bandlimit
+from s4edge.checkpoints.dplr import LowRankSystems, read_bandlimit, read_low_rank
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.kernels import (
     Kernels,
@@ -23,6 +23,7 @@ from s4edge.checkpoints.kernels import (
     infer_rows,
     infer_state_size,
     kernel_length,
+    refuse_bottleneck,
     stored_length,
 )
 from s4edge.checkpoints.layer import ACTIVATION_NAMES, Layer, LayerReader
@@ -53,6 +54,7 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     facts.ignore(*_TRAINING_ONLY)
     _refuse_unread(tensors, facts)
     inner = tensors.under("layer.")
+    _refuse_other_kernels(inner)
     averages = damped_averages.claims(inner)
     rows, kernel_rows = (
         infer_rows(inner, facts, damped_averages.WEIGHTS, d_model)
@@ -68,8 +70,8 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     D = inner.take("D", rows, d_model)
     multiplied = facts.get("mult_act", None, allowed=tuple(ACTIVATION_NAMES))
     # An older name of final_act wins where it is given.
-    older = facts.get("postact", None) is not None
-    facts.assumed.pop("postact", None)
+    older = facts.says("postact") and facts.get("postact") is not None
+    facts.ignore("postact")
     if older:
         facts.ignore("final_act")
     output = read_output(
@@ -87,22 +89,16 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
 def _refuse_unread(tensors: Tensors, facts: Facts) -> None:
     """Options that upstream's own class cannot be built with, or that need what is not read."""
     where = f"{tensors.path}: {tensors.prefix.rstrip('.') or 'the layer'}"
-    if facts.get("gate", None) is not None:
+    gate = facts.get("gate") if facts.says("gate") else None
+    if gate is not None:
         raise S4EdgeError(
-            f"{where} has gate={facts.get('gate')}, with which upstream's S4Block cannot be built; "
-            "the file is of other code, which s4edge does not know"
+            f"{where} has gate={gate}, with which upstream's S4Block cannot be built; the file is "
+            "of other code, which s4edge does not know"
         )
-    bottleneck = linear.find(tensors, "input_linear.") is not None
-    if facts.get("bottleneck", None) is not None or bottleneck:
-        raise S4EdgeError(
-            f"{where} has a bottleneck: a linear layer (input_linear) before its systems, which is "
-            "no part of the form that s4edge reads; retrain without it"
-        )
+    refuse_bottleneck(tensors, facts)
     # The training repository's word for what is inside; nothing else runs there.
-    facts.get("layer", "fftconv", allowed=("fftconv",))
-    for option in ("gate", "bottleneck", "layer"):
-        facts.assumed.pop(option, None)
-    facts.ignore("gate_act")
+    facts.only("layer", "fftconv")
+    facts.ignore("gate", "gate_act")
 
 
 def _activation(tensors: Tensors, facts: Facts, rows: int, d_model: int) -> tuple[int, str]:
@@ -111,10 +107,9 @@ def _activation(tensors: Tensors, facts: Facts, rows: int, d_model: int) -> tupl
     if prefix is None:
         name = facts.get("activation", "gelu", allowed=(*ACTIVATION_NAMES, *GLU_NAMES))
         halves = name in GLU_NAMES
-        if halves and facts.get("channels", None) == rows:
+        if halves and facts.says("channels") and facts.get("channels") == rows:
             # The training repository's class does not give the systems twice the channels first.
             halves = False
-        facts.assumed.pop("channels", None)
     else:
         halves = rows * d_model == 2 * linear.size(tensors, prefix)[1]
         if halves:
@@ -156,15 +151,23 @@ def _read_kernel(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Ker
         return _read_low_rank(tensors, facts, d_model, rows)
     if "kernel.A_real" in tensors:
         return _read_diagonal(tensors, facts, d_model, rows)
-    if "kernel.A" in tensors:
-        return _read_dense(tensors, facts, d_model, rows)
     if damped_averages.claims(tensors):
         infer_kernel(facts, "ema")
         return damped_averages.read_kernel(tensors, facts, d_model, rows)
+    return _read_dense(tensors, facts, d_model, rows)
+
+
+def _refuse_other_kernels(tensors: Tensors) -> None:
+    """Kernels that are no state space models."""
+    known = any(f"kernel.{name}" in tensors for name in ("P", "A_real", "A"))
+    if known or damped_averages.claims(tensors):
+        return
+    told = "of a kind that s4edge does not know"
+    if "kernel.kernel" in tensors:
+        told = "a free convolution (mode: conv), each of its samples a parameter of its own"
     raise S4EdgeError(
-        f"{tensors.path}: {tensors.prefix}kernel has none of A_real, P, A and alpha: it is a "
-        "kernel without a state matrix (mode: conv), which s4edge does not read; it reads modes "
-        "diag, nplr, dense and ema"
+        f"{tensors.path}: the kernel under {tensors.prefix}kernel is {told}; s4edge reads kernels "
+        "that are state space models: modes diag, nplr, dense and ema"
     )
 
 
@@ -194,12 +197,12 @@ def _read_low_rank(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> K
     facts.infer("is_real", False)
     # The low-rank kernel is bilinear whatever is said.
     facts.ignore("disc")
-    refuse_bandlimit(tensors, facts)
     A = _poles(tensors, facts, real_only=False)
     systems, half = A.shape
     infer_state_size(facts, half)
     rank = tensors.shape("kernel.P", "rank", "systems", "d_state / 2", "2")[0]
     P = tensors.take_complex("kernel.P", rank, systems, half)
+    stored = stored_length(tensors, "kernel.l_kernel")
     return read_low_rank(
         LowRankSystems(
             A=A,
@@ -208,17 +211,20 @@ def _read_low_rank(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> K
             B=tensors.take_complex("kernel.B", 1, systems, half)[0],
             C=tensors.take_complex("kernel.C", rows, d_model, half),
             step=_steps(tensors, facts, d_model, half),
-            stored_length=stored_length(tensors, "kernel.l_kernel"),
+            stored_length=stored,
         ),
         tensors,
         "s4block-dplr",
+        read_bandlimit(facts, stored),
     )
 
 
 def _read_dense(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Kernels:
     infer_kernel(facts, "dense", "slow", "real")
-    facts.get("comp", False, allowed=(False,))
-    facts.assumed.pop("comp", None)
+    facts.only("comp", False)
+    lr = told(facts, "lr")
+    rates = [lr.get(name) for name in ("dt", "A", "B")] if isinstance(lr, dict) else [lr]
+    refuse_frozen(tensors, "lr", lr, trained=any(rate != 0 for rate in rates))
     # Dense kernels take but do not use the options of diagonal ones.
     facts.ignore("disc", "real_transform", "imag_transform", "bandlimit", "is_real", "dt_fast")
     step = transform(

@@ -36,6 +36,7 @@ from s4edge.compression.states.base import Method
 from s4edge.compression.states.methods.registry import find_method
 from s4edge.compression.states.shared import SharedModes, h2_distance, reduce_shared
 from s4edge.compression.states.slots import reduce_to_slots
+from s4edge.compression.states.step import check_state_size
 from s4edge.errors import S4EdgeError
 from s4edge.files import replacing
 from s4edge.model.configuration import backward_name
@@ -44,7 +45,6 @@ from s4edge.model.sequence_model import Provenance, SequenceModel
 from s4edge.systems.hinf import hinf_distance
 from s4edge.systems.modes import Modes
 from s4edge.version import VERSION
-from s4edge.workflows.compress import check_state_size
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]

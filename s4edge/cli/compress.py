@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from s4edge.cli import output
-from s4edge.cli.models import model_stem, read_model, set_option
-from s4edge.cli.reduction import read_calibration, reduction_options
+from s4edge.cli.models import model_stem, set_option
+from s4edge.cli.reduction import reduction_options
 from s4edge.errors import S4EdgeError
-
-if TYPE_CHECKING:
-    from s4edge.data.dataset import Data
-    from s4edge.model.sequence_model import SequenceModel
 
 
 @click.command()
@@ -79,13 +74,8 @@ def compress(
     verbose: bool,
 ) -> None:
     """Reduce the state size of MODEL, layer by layer, and write the smaller model."""
-    from s4edge.api import save
-    from s4edge.compression.states.reducer import Reducer
-    from s4edge.data.dataset import load_data
-    from s4edge.files import check_writable
-    from s4edge.progress import part_of
-    from s4edge.reports.compression_table import compression_answer, compression_table
-    from s4edge.workflows.compress import check_arguments, make_settings, reduce_prepared
+    from s4edge.checkpoints.facts import parse_assignments
+    from s4edge.reports.compression_table import compression_table
 
     if (state is None) == (tolerance is None):
         raise click.UsageError("give either --state N or --tolerance E")
@@ -96,48 +86,39 @@ def compress(
     size = f"s{state}" if state is not None else f"t{tolerance:g}"
     suffix = ".pt" if layout == "upstream" else ".safetensors"
     path = path or Path(f"{model_stem(model)}-{size}{suffix}")
-    check_writable(path, model, calibrate, finetune)
-    if report is not None:
-        from s4edge.reports.compression_page import check_report
-
-        check_report(report)
-        check_writable(report, model, calibrate, finetune, path)
-    started = time.perf_counter()
+    facts, audience = parse_assignments(assignments), output.terminal()
     if layout == "upstream":
-        asked = {
-            "--tolerance": tolerance, "--calibrate": calibrate, "--horizon": horizon,
-            "--report": report, "--refine": refine or None, "--finetune": finetune,
-            "--allocate": None if allocate == "uniform" else allocate,
-        }  # fmt: skip
-        original, reduced = _for_upstream(model, state, method, path, assignments, asked)
-    else:
-        original = read_model(model, assignments)
-        check_arguments(original, state, tolerance)
-        samples = None if finetune is None else load_data(finetune)
-        data = read_calibration(original, calibrate)
-        settings = make_settings(
-            method, data, allocate, refine, horizon, to_tolerance=tolerance is not None
+        from s4edge.workflows.to_upstream import compress_to_upstream
+
+        wrong = _only_for_s4edge(
+            tolerance=tolerance, calibrate=calibrate, horizon=horizon, report=report,
+            refine=refine or None, finetune=finetune,
+            allocate=None if allocate == "uniform" else allocate,
+        )  # fmt: skip
+        if wrong or state is None:
+            raise S4EdgeError(
+                f"--format upstream takes --state and --method only, not {', '.join(wrong)}: its "
+                "layouts hold equally many modes in every channel"
+            )
+        answer = compress_to_upstream(
+            model, state, path, facts=facts, method=method, audience=audience
         )
-        with output.progress("Reducing") as progress:
-            reducer = Reducer(original, settings, data, part_of(progress, 0, 2))
-            small = reduce_prepared(reducer, state, tolerance, part_of(progress, 1, 2))
-        reduced = small
-        if samples is not None and epochs is not None:
-            small = _finetuned(original, reduced, samples, epochs, distill)
-        save(small, path)
-    answer = compression_answer(original, reduced, path, time.perf_counter() - started)
-    if finetune is not None:
-        answer["finetune"] = small.provenance.history[-1]
-    if layout == "upstream":
-        answer["sidecar"] = str(path.with_suffix(".json"))
-    if report is not None:
-        from s4edge.compression.trade_off import trade_off
-        from s4edge.reports.compression_page import write_report
-        from s4edge.workflows.sweep import predicted_curve
+    else:
+        from s4edge.compression.states.step import ReduceStates
+        from s4edge.workflows.compress import compress_file
 
-        points = [trade_off(reduced)]
-        write_report(report, original, reduced, points, predicted_curve(reducer), model.name)
-        answer["report"] = str(report)
+        answer = compress_file(
+            model,
+            ReduceStates(state, tolerance, method, allocate, refine, horizon),
+            path,
+            facts=facts,
+            calibrate=calibrate,
+            finetune=finetune,
+            epochs=epochs,
+            distill=distill,
+            report=report,
+            audience=audience,
+        )
     if as_json:
         output.emit_json(answer)
         return
@@ -155,41 +136,6 @@ def compress(
         output.console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
-def _finetuned(
-    original: SequenceModel, small: SequenceModel, data: Data, epochs: int, distill: bool
-) -> SequenceModel:
-    from s4edge.training.allocator import keep_freed_memory
-    from s4edge.training.finetune import Watch, finetune_model
-    from s4edge.training.settings import settings_of
-
-    keep_freed_memory()
-    settings = settings_of(epochs=epochs, has_teacher=distill)
-    with output.progress("Training") as progress:
-        return finetune_model(
-            small, data, settings, teacher=original if distill else None, watch=Watch(progress)
-        )
-
-
-def _for_upstream(
-    model: Path,
-    state: int | None,
-    method: str,
-    path: Path,
-    assignments: tuple[str, ...],
-    asked: dict[str, Any],
-) -> tuple[SequenceModel, SequenceModel]:
-    from s4edge.checkpoints.facts import parse_assignments
-    from s4edge.checkpoints.write_upstream import check_source_and_output, compress_upstream
-
-    wrong = [name for name, value in asked.items() if value is not None]
-    if wrong or state is None:
-        raise S4EdgeError(
-            f"--format upstream takes --state and --method only, not {', '.join(wrong)}: its "
-            "layouts hold equally many modes in every channel"
-        )
-    check_source_and_output(model, path)
-    original = read_model(model, assignments)
-    facts = parse_assignments(assignments)
-    with output.progress("Reducing") as progress:
-        small = compress_upstream(model, state, path, facts, method=method, progress=progress)
-    return original, small
+def _only_for_s4edge(**options: Any) -> list[str]:
+    """The options given that upstream's layouts have no use for."""
+    return [f"--{name}" for name, value in options.items() if value is not None]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
 from s4edge.cli import output
-from s4edge.cli.models import model_stem, read_model, set_option
-from s4edge.cli.training import log_path, run_path, schedule_of, training_options
+from s4edge.cli.models import model_stem, set_option
+from s4edge.cli.training import training_options
 
 
 @click.command()
@@ -55,47 +54,27 @@ def finetune(
     Several processes share the work with
     torchrun --nproc-per-node 2 --no-python s4edge finetune ...
     """
-    from s4edge.api import save
-    from s4edge.data.dataset import load_data
-    from s4edge.files import check_writable
-    from s4edge.reports.training_table import finetune_answer, finetune_lines, finetune_table
-    from s4edge.training.allocator import keep_freed_memory
-    from s4edge.training.finetune import Watch, finetune_model
-    from s4edge.training.processes import open_processes
+    from s4edge.checkpoints.facts import parse_assignments
+    from s4edge.reports.training_table import finetune_lines, finetune_table
     from s4edge.training.settings import settings_of
+    from s4edge.workflows.finetune import finetune_file
 
-    path = path or Path(f"{model_stem(model)}-ft.safetensors")
-    log = log_path(path, options["log"])
-    read = (data, options["validation_data"], teacher)
-    check_writable(path, model, *read)
-    check_writable(log, model, *read, path)
-    settings = settings_of(epochs=epochs, has_teacher=teacher is not None, **options)
-    started = time.perf_counter()
-    original = read_model(model, assignments)
-    samples = load_data(data)
-    validation = (
-        None if options["validation_data"] is None else load_data(options["validation_data"])
+    answer = finetune_file(
+        model,
+        data,
+        settings_of(epochs=epochs, has_teacher=teacher is not None, **options),
+        path or Path(f"{model_stem(model)}-ft.safetensors"),
+        facts=parse_assignments(assignments),
+        validation=options["validation_data"],
+        teacher=teacher,
+        log=options["log"],
+        resume=resume,
+        device=options["device"],
+        audience=output.terminal(),
+        epoch=output.note if verbose else lambda line: None,
     )
-    guide = None if teacher is None else read_model(teacher, assignments)
-    keep_freed_memory()
-    with open_processes(options["device"]) as processes, output.progress("Training") as bar:
-        tell = output.note if verbose and processes.first else lambda line: None
-        watch = Watch(
-            progress=bar if processes.first else lambda done: None,
-            epoch=lambda line: tell("  ".join(f"{key} {value:.6g}" for key, value in line.items())),
-            state=run_path(path),
-            log=log,
-            resume=resume,
-        )
-        trained = finetune_model(
-            original, samples, settings, validation=validation, teacher=guide,
-            reduce=schedule_of(samples), watch=watch, processes=processes,
-        )  # fmt: skip
-        if not processes.first:
-            return
-        save(trained, path)
-    run_path(path).unlink(missing_ok=True)
-    answer = finetune_answer(original, trained, path, watch.log, time.perf_counter() - started)
+    if answer is None:
+        return
     if as_json:
         output.emit_json(answer)
         return

@@ -47,11 +47,11 @@ def inspect(
     MODEL is an upstream checkpoint or a compressed model. Hankel singular values tell how much of
     a layer's systems a smaller state size can keep; nothing is reduced here, so errors are bounds.
     """
-    from s4edge.api import load
     from s4edge.checkpoints.facts import parse_assignments
     from s4edge.compression.states.spectrum import add_spectra, growing_notes, model_spectra
     from s4edge.model.summary import fact_lines, summarize, summary_table
     from s4edge.reports.spectrum_table import hankel_table, state_size_table
+    from s4edge.workflows import inputs
 
     if plot is not None:
         from s4edge.reports.spectrum_plot import check_plot
@@ -59,7 +59,9 @@ def inspect(
         check_plot(plot)
     # What was assumed is part of what is shown here; a program's person is told beside it.
     loaded = (
-        read_model(model, assignments) if as_json else load(model, parse_assignments(assignments))
+        read_model(model, assignments)
+        if as_json
+        else inputs.load(model, parse_assignments(assignments))
     )
     summary = summarize(loaded, rate)
     with output.progress("Hankel singular values") as progress:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from s4edge.cli.output import Command, note
+from s4edge.cli.output import Command, note, terminal
 from s4edge.errors import S4EdgeError
 
 if TYPE_CHECKING:
@@ -27,15 +27,10 @@ def set_option(command: Command) -> Command:
 
 def read_model(path: Path, assignments: tuple[str, ...]) -> SequenceModel:
     """Read a model and tell the person what was assumed, and how to say otherwise."""
-    from s4edge.api import load
     from s4edge.checkpoints.facts import parse_assignments
+    from s4edge.workflows import inputs
 
-    model = load(path, parse_assignments(assignments))
-    provenance = model.provenance
-    if provenance.assumed and not provenance.history:
-        facts = ", ".join(f"{key}={value}" for key, value in provenance.assumed.items())
-        note(f"Assumed, as the file does not say: {facts} (override with --set KEY=VALUE).")
-    return model
+    return inputs.read_model(path, parse_assignments(assignments), terminal())
 
 
 def model_stem(path: Path) -> str:

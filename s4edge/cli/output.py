@@ -7,10 +7,13 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from s4edge.workflows.audience import Audience
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -64,3 +67,10 @@ def progress(description: str) -> Iterator[Callable[[float], None]]:
 
 def _tell_fraction(fraction: float) -> None:
     click.echo(f"s4edge-progress {fraction:.3f}", err=True)
+
+
+def terminal() -> Audience:
+    """The person at the terminal, as workflows tell it things."""
+    from s4edge.workflows.audience import Audience
+
+    return Audience(note, progress)

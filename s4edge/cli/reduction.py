@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from s4edge.cli.output import Command, note
-
-if TYPE_CHECKING:
-    from s4edge.compression.states.calibration import Calibration
-    from s4edge.model.sequence_model import SequenceModel
+from s4edge.cli.output import Command
 
 # As in s4edge.compression.states.methods.registry, which --help must not import; a test compares
 # them.
@@ -56,23 +50,3 @@ def reduction_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
-
-
-def read_calibration(model: SequenceModel, source: str | None) -> Calibration | None:
-    """The sequences of ``--calibrate``; says so if not all of them are used.
-
-    Raises:
-        S4EdgeError: they cannot be read, or the model does not take them.
-    """
-    if source is None:
-        return None
-    from s4edge.api import calibration_of
-    from s4edge.data.dataset import load_data
-
-    calibration = calibration_of(model, load_data(source))
-    if len(calibration) < calibration.given:
-        note(
-            f"Calibrating on {len(calibration):,} of the {calibration.given:,} sequences, evenly "
-            "chosen: more would take too much memory."
-        )
-    return calibration

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
 
 from s4edge.cli import output
-from s4edge.cli.models import read_model, set_option
-from s4edge.cli.reduction import read_calibration, reduction_options
+from s4edge.cli.models import set_option
+from s4edge.cli.reduction import reduction_options
 
 
 @click.command()
@@ -55,51 +54,25 @@ def sweep(
     What does not depend on the size (calibration, sensitivities, the channels' errors at every
     order) is done once. Nothing is written but what is asked for.
     """
-    from s4edge.compression.states.reducer import Reducer
-    from s4edge.compression.trade_off import trade_off
-    from s4edge.data.dataset import load_data
-    from s4edge.files import check_writable
-    from s4edge.reports.compression_page import check_report, write_report
-    from s4edge.reports.spectrum_plot import check_plot
-    from s4edge.reports.sweep import plot_sweep, sweep_answer, sweep_table
-    from s4edge.training.evaluate import evaluate_model
-    from s4edge.workflows.compress import make_settings
-    from s4edge.workflows.sweep import predicted_curve, sizes_of, write_csv
-    from s4edge.workflows.sweep import sweep as run
+    from s4edge.checkpoints.facts import parse_assignments
+    from s4edge.compression.states.step import ReduceStates
+    from s4edge.reports.sweep import sweep_table
+    from s4edge.workflows.sweep import sweep_file
 
-    for index, path in enumerate((table_path, plot, report)):
-        if path is not None:
-            others = (table_path, plot, report)[:index]
-            check_writable(path, model, calibrate, data, *others)
-    if plot is not None:
-        if calibrate is None and data is None:
-            raise click.UsageError("--plot has nothing to draw: add --calibrate or --data")
-        check_plot(plot)
-    if report is not None:
-        check_report(report)
-    started = time.perf_counter()
-    original = read_model(model, assignments)
-    sizes = sizes_of(original, states)
-    calibration = read_calibration(original, calibrate)
-    settings = make_settings(method, calibration, allocate, refine, horizon)
-    labelled = None if data is None else load_data(data)
-    score = None if labelled is None else evaluate_model(original, labelled)
-    with output.progress("Reducing") as progress:
-        reducer = Reducer(original, settings, calibration, lambda done: progress(0.2 * done))
-        points, smallest = [trade_off(original, score)], original
-        ahead = lambda done: progress(0.2 + 0.8 * done)  # noqa: E731
-        for point, small in run(reducer, sizes, labelled, ahead):
-            points.append(point)
-            smallest = small
-    curve = predicted_curve(reducer)
-    if table_path is not None:
-        write_csv(table_path, points)
-    if plot is not None:
-        plot_sweep(points, curve, plot, model.name)
-    if report is not None:
-        write_report(report, original, smallest, points, curve, model.name)
-    written = {"csv": table_path, "plot": plot, "report": report}
-    answer = sweep_answer(points, settings, time.perf_counter() - started, written)
+    if plot is not None and calibrate is None and data is None:
+        raise click.UsageError("--plot has nothing to draw: add --calibrate or --data")
+    answer = sweep_file(
+        model,
+        ReduceStates(method=method, allocate=allocate, refine=refine, horizon=horizon),
+        states,
+        facts=parse_assignments(assignments),
+        calibrate=calibrate,
+        data=data,
+        csv=table_path,
+        plot=plot,
+        report=report,
+        audience=output.terminal(),
+    )
     if as_json:
         output.emit_json(answer)
         return

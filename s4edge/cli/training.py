@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from s4edge.cli.output import Command
-
-if TYPE_CHECKING:
-    from s4edge.data.dataset import Data
-    from s4edge.model.sequence_model import SequenceModel
-
-# Sequences on which a reduction on the way is calibrated.
-_CALIBRATION = 1000
 
 
 def training_options(command: Command) -> Command:
@@ -95,29 +86,3 @@ def training_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
-
-
-def run_path(path: Path) -> Path:
-    """Where the run that makes a file is kept."""
-    return path.with_name(f"{path.name}.run")
-
-
-def log_path(path: Path, asked: object) -> Path:
-    """Where its log is."""
-    return asked if isinstance(asked, Path) else path.with_name(f"{path.name}.jsonl")
-
-
-def schedule_of(data: Data) -> Callable[[SequenceModel, int], SequenceModel]:
-    """What reduces a model on the way: calibrated on the data, allocated by sensitivity."""
-
-    def reduce(model: SequenceModel, state: int) -> SequenceModel:
-        from s4edge.api import calibration_of
-        from s4edge.compression.states.calibration import evenly
-        from s4edge.workflows.compress import compress_model
-
-        chosen = data.part(evenly(len(data), _CALIBRATION))
-        return compress_model(
-            model, state, calibration=calibration_of(model, chosen), allocate="sensitivity"
-        )
-
-    return reduce

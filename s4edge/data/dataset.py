@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from s4edge.data.archives import array_names, open_archive, read_array, unreadable
 from s4edge.errors import S4EdgeError
 
 Array = NDArray[Any]
@@ -63,28 +65,32 @@ def load_data(source: str | Path) -> Data:
     """
     source = str(source)
     path = Path(source)
-    if ":" in source and not path.exists() and not source.endswith(".npz"):
+    if ":" in source and not os.path.exists(path) and not source.endswith(".npz"):
         return _from_callable(source)
-    if not path.exists():
+    if not os.path.exists(path):
         raise S4EdgeError(f"the data {source} does not exist")
+    if not os.path.isfile(path):
+        raise S4EdgeError(f"{source} is no readable .npz file (it is a folder, device or pipe)")
     try:
-        with open(path, "rb") as file:
-            if not file.read(6).startswith((b"PK", b"\x93NUMPY")):
-                raise ValueError("it does not begin like one")
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
+        file = open(path, "rb")  # noqa: SIM115
+    except OSError as error:
+        raise unreadable(source, error) from error
+    with file:
+        start = file.read(6)
+        if start == b"\x93NUMPY":
             raise S4EdgeError(
                 f"{source} holds one array without a name, expected 'x' and 'y' as numpy.savez "
                 "writes them"
             )
-        with content:
-            arrays = {name: content[name] for name in ("x", "y", "lengths") if name in content}
-    except S4EdgeError:
-        raise
-    except Exception as error:  # numpy, zipfile and zlib have a dozen kinds for damaged files
-        reason = _one_line(error).partition(". ")[0]
-        raise S4EdgeError(f"{source} is no readable .npz file ({reason[:100]})") from error
-    return check(arrays.get("x"), arrays.get("y"), arrays.get("lengths"), source)
+        if not start.startswith(b"PK"):
+            raise S4EdgeError(f"{source} is no readable .npz file (it does not begin like one)")
+        archive = open_archive(file, source)
+        there = array_names(archive)
+        x, y, lengths = (
+            read_array(archive, name, source) if name in there else None
+            for name in ("x", "y", "lengths")
+        )
+    return check(x, y, lengths, source)
 
 
 def _from_callable(source: str) -> Data:

@@ -394,5 +394,5 @@ def _check_numbers(config: ModelConfig) -> None:
             if max(systems.inputs, default=0) >= features:
                 raise S4EdgeError(f"{block.name}: inputs are not among {features} features")
     for what, value, smallest in least:
-        if value is not None and not smallest <= value < 2**31:
+        if value is not None and not smallest <= value < 2**28:
             raise S4EdgeError(f"{what} is {value}; the file is damaged")

@@ -6,6 +6,7 @@ Loading runs no code from the file.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from safetensors.torch import save_file
 
 from s4edge.errors import S4EdgeError
 from s4edge.files import replacing
+from s4edge.foreign import check_file, parse_json
 from s4edge.model.configuration import ModelConfig
 from s4edge.model.sequence_model import Provenance, SequenceModel
 from s4edge.version import VERSION
 
 FORMAT = 1
 _KEY = "s4edge"
+_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def save_model(model: SequenceModel, path: str | Path) -> None:
@@ -54,6 +57,8 @@ def save_model(model: SequenceModel, path: str | Path) -> None:
 
 def read_description(path: str | Path) -> dict[str, Any] | None:
     """The JSON description of a file, or None if s4edge did not write it or it cannot be read."""
+    if not os.path.isfile(path):
+        return None
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
@@ -70,12 +75,13 @@ def load_model(path: str | Path) -> SequenceModel:
             configuration.
     """
     path = Path(path)
+    check_file(path, "name the file in it", "; write it again")
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        description = None if text is None else json.loads(text, parse_constant=_refuse)
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        description = None if text is None else parse_json(text)
+    except (SafetensorError, OSError, ValueError) as error:
         raise S4EdgeError(
             f"{path} is no readable safetensors file ({error}); it is damaged or incomplete: "
             "write it again"
@@ -94,15 +100,11 @@ def load_model(path: str | Path) -> SequenceModel:
         raise S4EdgeError(f"{path} lacks {error} in its description; it is damaged") from error
     except S4EdgeError as error:
         raise S4EdgeError(f"{path}: {error}") from error
+    check_tensors(path, config, tensors)
     model = SequenceModel(config, provenance)
-    _check_tensors(path, model, tensors)
     # As stored: systems whose weights cancel are float64 in a float32 model.
     model.load_state_dict(tensors, assign=True)
     return model.eval()
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} in its description")
 
 
 def _provenance(description: dict[str, Any]) -> Provenance:
@@ -130,8 +132,20 @@ def _provenance(description: dict[str, Any]) -> Provenance:
     return provenance
 
 
-def _check_tensors(path: Path, model: SequenceModel, tensors: dict[str, torch.Tensor]) -> None:
-    expected = model.state_dict()
+def check_tensors(path: Path, config: ModelConfig, tensors: dict[str, torch.Tensor]) -> None:
+    """Check that tensors are those of a configuration, before a model is made as large as it says.
+
+    Raises:
+        S4EdgeError: one is missing, too many, of another shape, or not of finite real numbers.
+    """
+    numbers = sum(tensor.numel() for tensor in tensors.values())
+    if config.real_states > 2 * numbers:
+        raise S4EdgeError(
+            f"{path}: its configuration says {config.real_states:,} real states, the file holds "
+            f"{numbers:,} numbers; it is damaged"
+        )
+    with torch.device("meta"):
+        expected = SequenceModel(config).state_dict()
     for name in expected.keys() - tensors.keys():
         raise S4EdgeError(f"{path} lacks the tensor {name}; it is damaged")
     for name in tensors.keys() - expected.keys():
@@ -142,5 +156,7 @@ def _check_tensors(path: Path, model: SequenceModel, tensors: dict[str, torch.Te
                 f"{path}: the tensor {name} has shape {tuple(tensor.shape)}, "
                 f"its configuration says {tuple(expected[name].shape)}"
             )
+        if tensor.dtype not in _DTYPES:
+            raise S4EdgeError(f"{path}: the tensor {name} is {tensor.dtype}, expected real numbers")
         if not torch.isfinite(tensor).all():
             raise S4EdgeError(f"{path}: the tensor {name} holds NaN or infinite values")

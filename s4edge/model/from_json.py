@@ -8,6 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from s4edge.errors import S4EdgeError
+from s4edge.foreign import shown
 
 _NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
@@ -37,11 +38,13 @@ def build(kind: Any, value: Any, where: str) -> Any:
     if origin is Literal:
         if value not in parts:
             known = ", ".join(map(str, parts))
-            raise S4EdgeError(f"{where} {value!r} is unknown to this version; it knows {known}")
+            raise S4EdgeError(
+                f"{where} {shown(value)} is unknown to this version; it knows {known}"
+            )
         return value
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise S4EdgeError(f"{where} is {value!r}, not a list")
+            raise S4EdgeError(f"{where} is {shown(value)}, not a list")
         kinds = [parts[0]] * len(value) if parts[-1] is Ellipsis else parts
         if len(kinds) != len(value):
             raise S4EdgeError(f"{where} has {len(value)} values, not {len(kinds)}")
@@ -53,17 +56,17 @@ def _plain(kind: type, value: Any, where: str) -> Any:
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind or (isinstance(value, float) and not isfinite(value)):
-        raise S4EdgeError(f"{where} is {value!r}, not {_NAMES[kind]}")
+        raise S4EdgeError(f"{where} is {shown(value)}, not {_NAMES[kind]}")
     return value
 
 
 def _dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
-        raise S4EdgeError(f"{where} is {value!r}, not an object")
+        raise S4EdgeError(f"{where} is {shown(value)}, not an object")
     hints = get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for name in value.keys() - fields.keys():
-        raise S4EdgeError(f"{where} has an option {name!r} that this version does not know")
+        raise S4EdgeError(f"{where} has an option {shown(name)} that this version does not know")
     for name, field in fields.items():
         if name not in value and field.default is dataclasses.MISSING:
             raise S4EdgeError(f"{where} lacks {name}")

@@ -25,6 +25,7 @@ class Head(nn.Module):
     def __init__(self, features: int, config: HeadConfig) -> None:
         super().__init__()
         self.config = config
+        self.features = features
         widths = [(4 if config.contrasts else 2) * features, *config.widths, config.d_output]
         self.layers = nn.ModuleList(
             nn.Linear(columns, rows) for columns, rows in itertools.pairwise(widths)

@@ -41,6 +41,8 @@ def summarize(model: SequenceModel, rate: float | None = None) -> dict[str, Any]
         "d_output": config.d_output,
         "d_model": config.d_model,
         "pooling": config.pooling,
+        "answers": config.answers,
+        "head": None if config.head is None else [*config.head.widths, config.head.d_output],
         "length": config.length,
         "streams": config.streams,
         "parameters": model.parameter_count(),
@@ -95,6 +97,9 @@ def summary_table(summary: dict[str, Any], name: str) -> Table:
     """`summarize`'s answer as a table of layers."""
     shape = f"{summary['d_input']} -> {summary['d_model']} -> {summary['d_output']} features"
     caption = [f"format: {summary['format']}", f"{shape}; {summary['parameters']:,} parameters"]
+    if summary["head"] is not None:
+        widths = " -> ".join(map(str, summary["head"]))
+        caption.append(f"a head compares two sequences' features: {widths}")
     if summary["length"] is not None:
         caption.append(f"valid for sequences of {summary['length']} samples only (softmax kernels)")
     for entry in summary["history"]:

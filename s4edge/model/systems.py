@@ -40,7 +40,7 @@ def _cancellation(modes: Modes) -> float:
 
 
 def _channel_of(counts: tuple[int, ...]) -> Tensor:
-    return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    return torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
 
 
 Held = dict[int, tuple[Tensor, Tensor | None]]

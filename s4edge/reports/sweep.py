@@ -1,8 +1,9 @@
-"""A sweep as an answer, as a table and as a picture."""
+"""A sweep as an answer, as a table, as CSV and as a picture."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import csv
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,14 @@ def _percent(value: float | None) -> str:
     if value is None:
         return ""
     return f"{100 * value:.3g} %" if value < 0.1 else f"{100 * value:.1f} %"
+
+
+def write_csv(path: Path, points: list[TradeOff]) -> None:
+    """The curve as a table, empty where nothing was measured."""
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(TradeOff)])
+        writer.writeheader()
+        writer.writerows(asdict(point) for point in points)
 
 
 def plot_sweep(

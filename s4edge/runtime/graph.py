@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
 from s4edge.errors import S4EdgeError, means_no_memory
+from s4edge.foreign import check_file, parse_json, shown
 
 METADATA_KEY = "s4edge"
 KNOWN_FORMAT = 1
@@ -112,17 +113,7 @@ def open_graph(path: Path | str, threads: int = 1) -> Graph:
 
 
 def _load(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    if path.is_dir():
-        raise S4EdgeError(f"{path} is a folder; name an .onnx file in it")
-    try:
-        with open(path, "rb") as file:
-            empty = not file.read(1)
-    except FileNotFoundError as error:
-        raise S4EdgeError(f"{path} does not exist") from error
-    except OSError as error:
-        raise S4EdgeError(f"cannot read {path}: {error.strerror}") from error
-    if empty:
-        raise S4EdgeError(f"{path} is empty; export it again with: {EXPORT_HINT}")
+    check_file(path, "name an .onnx file in it", f"; export it again with: {EXPORT_HINT}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -156,7 +147,7 @@ def _describe(path: Path, session: onnxruntime.InferenceSession) -> GraphInfo:
             f"export one with: {EXPORT_HINT}"
         )
     try:
-        description = json.loads(text)
+        description = parse_json(text, finite=False)
     except ValueError:
         description = None
     if not isinstance(description, dict):
@@ -172,10 +163,10 @@ def _describe(path: Path, session: onnxruntime.InferenceSession) -> GraphInfo:
         if key not in description:
             raise _unreadable(path, f"lacks {key!r}")
         if not accepts(description[key]):
-            raise _unreadable(path, f"has {key!r} = {description[key]!r}, not {wanted}")
+            raise _unreadable(path, f"has {key!r} = {shown(description[key])}, not {wanted}")
     for key, (accepts, wanted) in _OPTIONAL.items():
         if not accepts(description.get(key)):
-            raise _unreadable(path, f"has {key!r} = {description[key]!r}, not {wanted}")
+            raise _unreadable(path, f"has {key!r} = {shown(description[key])}, not {wanted}")
     known = {key: description.pop(key) for key in _EXPECTED}
     known |= {key: description.pop(key, None) for key in _OPTIONAL}
     mode, per_run, has_state = known["mode"], known["samples_per_run"], known["state_floats"] > 0
@@ -188,6 +179,23 @@ def _describe(path: Path, session: onnxruntime.InferenceSession) -> GraphInfo:
             f"s4edge cannot run; export it again with: {EXPORT_HINT}"
         )
     return GraphInfo(path=path, model_bytes=path.stat().st_size, extra=description, **known)
+
+
+@contextlib.contextmanager
+def told_of(path: Path) -> Iterator[None]:
+    """Turn what onnxruntime raises while a graph runs into one line."""
+    try:
+        yield
+    except Exception as error:  # onnxruntime's exceptions have no base of their own
+        raise failed(path, error) from error
+
+
+def failed(path: Path, error: Exception) -> S4EdgeError:
+    """The one line for what onnxruntime raised while a graph ran."""
+    reason = "out of memory"
+    if not means_no_memory(error):
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return S4EdgeError(f"{path} cannot be run ({reason}); export it again with: {EXPORT_HINT}")
 
 
 def newest_graph(folder: Path) -> Path | None:
@@ -289,7 +297,9 @@ _EXPECTED: dict[str, tuple[Any, str]] = {
     "tokens": (_is_count_or_none, "a positive integer or null"),
     "source": (lambda value: isinstance(value, str), "a string"),
     "state_size": (
-        lambda value: value is None or _is_int(value) or isinstance(value, float),
+        lambda value: (
+            value is None or _is_int(value) or (isinstance(value, float) and 0 <= value < math.inf)
+        ),
         "a number or null",
     ),
     "version": (lambda value: isinstance(value, str), "a string"),

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s4edge.errors import S4EdgeError
-from s4edge.runtime.graph import Graph
+from s4edge.runtime.graph import Graph, told_of
 from s4edge.runtime.stream import Stream
 
 Floats = npt.NDArray[np.float32]
@@ -114,7 +114,8 @@ def _predict_at_once(
         rows = np.flatnonzero(lengths == length)
         for start in range(0, len(rows), _BATCH):
             part = rows[start : start + _BATCH]
-            (y,) = graph.session.run(["y"], {"x": np.ascontiguousarray(x[part, :length])})
+            with told_of(graph.info.path):
+                (y,) = graph.session.run(["y"], {"x": np.ascontiguousarray(x[part, :length])})
             if outputs is None:
                 outputs = np.zeros((len(x), *y.shape[1:]), np.float32)
             outputs[part] = y

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from s4edge.errors import S4EdgeError
-from s4edge.runtime.graph import Graph
+from s4edge.runtime.graph import Graph, failed
 
 Floats = npt.NDArray[np.float32]
 
@@ -45,6 +45,7 @@ class Stream:
             raise S4EdgeError(f"batch must be at least 1, not {batch}")
         if graph.batch not in (None, batch):
             raise S4EdgeError(f"{info.path} is fixed to batch size {graph.batch}, not {batch}")
+        self._path = info.path
         self._session = graph.session
         self.samples_per_run = info.samples_per_run or 1
         between = () if info.mode == "step" else (self.samples_per_run,)
@@ -93,7 +94,10 @@ class Stream:
             raise S4EdgeError(
                 f"a sample of {sample.dtype} was given where float32 is wanted"
             ) from error
-        self._session.run_with_iobinding(self._bindings[self._current])
+        try:
+            self._session.run_with_iobinding(self._bindings[self._current])
+        except Exception as error:  # onnxruntime's exceptions have no base of their own
+            raise failed(self._path, error) from error
         self._current = 1 - self._current
         return self._y
 

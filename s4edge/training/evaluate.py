@@ -28,6 +28,11 @@ def predict(
     Raises:
         S4EdgeError: the data's shape is not what the model takes.
     """
+    if model.head is not None:
+        raise S4EdgeError(
+            "the model compares two sequences, and data has one for each answer: in Python, "
+            "model(x) compares the first half of x with the second"
+        )
     if data.lengths is not None and not model.config.streams:
         return _predict_by_length(model, data, progress)
     config = model.config
@@ -51,7 +56,7 @@ def _predict_by_length(
     """Sequences of one length together: a model that looks ahead must not see padding."""
     assert data.lengths is not None
     found = np.unique(data.lengths)
-    if len(found) > 1 and model.config.pooling == "none":
+    if len(found) > 1 and model.config.answers_each_sample:
         raise S4EdgeError(
             f"{data.source}: the model looks ahead and gives an output per sample; its sequences "
             "must be of one length"

@@ -21,12 +21,13 @@ from s4edge.errors import S4EdgeError
 from s4edge.files import replacing
 from s4edge.model.configuration import ModelConfig
 from s4edge.model.dropout import Dropout
+from s4edge.model.file import check_tensors
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.training.batches import Batch, Sequences, dropout_generator, split
 from s4edge.training.evaluate import predict
 from s4edge.training.nuclear_norm import NuclearNorm
 from s4edge.training.objective import Objective, find_task
-from s4edge.training.optimizer import clip, make_optimizer, set_rate
+from s4edge.training.optimizer import check_moments, clip, make_optimizer, set_rate
 from s4edge.training.processes import Processes
 from s4edge.training.run_state import Best, RunState, fingerprint, model_fingerprint
 from s4edge.training.settings import Settings
@@ -178,7 +179,15 @@ class _Run:
         """Take up the run, or judge the model as it is: training must not make it worse."""
         if self.watch.resume:
             assert self.watch.state is not None
-            self._take_up(RunState.load(self.watch.state, self.what))
+            state = RunState.load(self.watch.state, self.what)
+            try:
+                self._take_up(state)
+            except (RuntimeError, ValueError, TypeError, KeyError, S4EdgeError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise S4EdgeError(
+                    f"{self.watch.state} does not fit the model ({reason}); start again without "
+                    "--resume"
+                ) from error
             self._write_log()
         else:
             self._judge({"epoch": 0})
@@ -186,18 +195,22 @@ class _Run:
 
     def _take_up(self, state: RunState) -> None:
         if state.config != json.loads(json.dumps(self.original.config.to_json())):
-            model = SequenceModel(ModelConfig.from_json(state.config), self.original.provenance)
+            config = ModelConfig.from_json(state.config)
             prefix = "model."
             tensors = {
                 name.removeprefix(prefix): tensor
                 for name, tensor in state.tensors.items()
                 if name.startswith(prefix)
             }
+            assert self.watch.state is not None
+            check_tensors(self.watch.state, config, tensors)
+            model = SequenceModel(config, self.original.provenance)
             model.load_state_dict(tensors, assign=True)
             self._begin(model)
         self.trainable.load_state_dict(state.tensors)
         self.trainable.model.provenance.history = state.history
         self.optimizer.load_state_dict(state.optimizer)
+        check_moments(self.optimizer)
         self.epoch, self.waited, self.seconds = state.epoch, state.waited, state.seconds
         self.best, self.log = state.best, state.log
 

@@ -147,8 +147,16 @@ def find_task(data: Data, config: ModelConfig, asked: Task | None) -> Task | Non
     if asked == "classification" and not whole:
         raise S4EdgeError(f"{data.source}: y holds {y.dtype}; labels are whole numbers")
     task: Task = asked or ("classification" if whole else "regression")
-    per_sample = config.pooling == "none"
-    shape: tuple[int, ...] = (len(data), data.x.shape[1]) if per_sample else (len(data),)
+    if config.head is not None:
+        raise S4EdgeError(
+            f"{data.source} holds a y for each sequence, the model answers to pairs: leave y out, "
+            "and what the head compares is kept as the model gives it"
+        )
+    shape: tuple[int, ...] = (len(data),)
+    if config.answers_each_sample:
+        shape += (config.samples_entering(data.x.shape[1])[-1],)
+    elif config.answers:
+        shape += (config.answers,)
     if task == "regression":
         shape = (*shape, config.d_output)
     if y.shape != shape:

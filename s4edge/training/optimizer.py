@@ -43,6 +43,26 @@ def make_optimizer(trainable: Trainable, settings: Settings) -> torch.optim.Adam
     return torch.optim.AdamW([each for each in groups if each["params"]], weight_decay=0.0)
 
 
+def check_moments(optimizer: torch.optim.AdamW) -> None:
+    """Check what was read back: the moments of each parameter are of its shape, the rates there.
+
+    Raises:
+        ValueError: they are not.
+    """
+    rates = ("lr", "full_rate", "eps", "weight_decay")
+    for group in optimizer.param_groups:
+        if not all(isinstance(group.get(key), (int, float)) for key in rates):
+            raise ValueError("its optimizer lacks a rate")
+        for parameter in group["params"]:
+            moments = optimizer.state.get(parameter, {})
+            if moments and not (
+                moments.keys() == {"step", "exp_avg", "exp_avg_sq"}
+                and moments["exp_avg"].shape == moments["exp_avg_sq"].shape == parameter.shape
+                and moments["step"].numel() == 1
+            ):
+                raise ValueError("its optimizer's moments are of another model")
+
+
 def set_rate(optimizer: torch.optim.AdamW, done: float, warmup: float) -> float:
     """For a fraction ``done`` of all steps: linear up to ``warmup``, then half a cosine to zero.
 

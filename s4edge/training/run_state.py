@@ -10,22 +10,27 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
 from s4edge.files import replacing
+from s4edge.foreign import check_file, parse_json, shown
 from s4edge.model.configuration import ModelConfig
+from s4edge.model.file import check_tensors
 from s4edge.model.sequence_model import Provenance, SequenceModel
 
-_FORMAT = 1
+_FORMAT = 2
+_KEY = "s4edge-run"
+# Before names of tensors: of the model, the best one so far, and the optimizer's moments.
+_MODEL, _BEST, _OPTIMIZER = "model/", "best/", "optimizer/"
 
 
 @dataclass
@@ -85,13 +90,22 @@ class RunState:
 
     def save(self, path: Path) -> None:
         """Write it. Raises S4EdgeError if the file cannot be written."""
-        content = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
-        content["best"] = None if self.best is None else dict(vars(self.best))
-        plain = {key: content.pop(key) for key in ("what", "config", "history", "log")}
+        plain = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        tensors = {f"{_MODEL}{name}": each for name, each in plain.pop("tensors").items()}
+        optimizer = plain.pop("optimizer")
+        for number, moments in optimizer["state"].items():
+            tensors |= {f"{_OPTIMIZER}{number}.{key}": each for key, each in moments.items()}
+        plain["groups"] = optimizer["param_groups"]
+        if self.best is not None:
+            plain["best"] = {**vars(self.best), "tensors": None}
+            tensors |= {f"{_BEST}{name}": each for name, each in self.best.tensors.items()}
+        # Parts of one memory would be refused: each is written for itself.
+        whole = {name: each.detach().cpu().contiguous().clone() for name, each in tensors.items()}
         with replacing(path) as temporary:
             try:
-                torch.save({"format": _FORMAT, "json": json.dumps(plain), **content}, temporary)
-            except (OSError, RuntimeError) as error:
+                said = json.dumps({"format": _FORMAT, **plain})
+                save_file(whole, temporary, metadata={_KEY: said})
+            except (OSError, SafetensorError) as error:
                 raise S4EdgeError(f"cannot write {path}: {error}") from error
 
     @staticmethod
@@ -104,16 +118,13 @@ class RunState:
         if not path.exists():
             raise S4EdgeError(f"there is nothing to resume: {path} does not exist")
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                content = torch.load(path, map_location="cpu", weights_only=True)
-            if content.pop("format") != _FORMAT:
-                raise ValueError("it is of another version")
-            content |= json.loads(content.pop("json"))
-            content["best"] = None if content["best"] is None else Best(**content["best"])
-            state = RunState(**content)
-        except Exception as error:  # torch, pickle and zipfile have many kinds for damaged files
-            reason = " ".join(str(error).split())[:100]
+            check_file(path, "name the run's file in it", "")
+            with safe_open(path, framework="pt") as file:
+                text = (file.metadata() or {}).get(_KEY)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            state = _state(path, {} if text is None else parse_json(text), tensors)
+        except (SafetensorError, OSError, ValueError, TypeError, KeyError, S4EdgeError) as error:
+            reason = " ".join(str(error).split())[:200]
             raise S4EdgeError(
                 f"{path} is no readable run ({reason}); start again without --resume"
             ) from error
@@ -127,6 +138,41 @@ class RunState:
                 "without --resume"
             )
         return state
+
+
+def _state(path: Path, said: Any, tensors: dict[str, Tensor]) -> RunState:
+    """From what a file says and holds. Raises S4EdgeError and others where it is damaged."""
+    if not isinstance(said, dict) or said.get("format") != _FORMAT:
+        raise S4EdgeError("it is of another version")
+    kinds: dict[str, Any] = {
+        "what": dict, "epoch": int, "config": dict, "history": list, "seconds": (int, float),
+        "waited": int, "log": list, "groups": list,
+    }  # fmt: skip
+    for key, kind in kinds.items():
+        if not isinstance(said[key], kind):
+            raise S4EdgeError(f"its {key} is {shown(said[key])}")
+    if not all(isinstance(each, dict) for each in (*said["history"], *said["log"])):
+        raise S4EdgeError("its history is damaged")
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(_OPTIMIZER):
+            number, _, key = name.removeprefix(_OPTIMIZER).partition(".")
+            moments.setdefault(int(number), {})[key] = tensor
+    best = said["best"]
+    if best is not None:
+        best = Best(**{**best, "tensors": _under(_BEST, tensors)})
+        check_tensors(path, ModelConfig.from_json(best.config), best.tensors)
+    return RunState(
+        what=said["what"], epoch=said["epoch"], config=said["config"], history=said["history"],
+        tensors=_under(_MODEL, tensors), seconds=said["seconds"], waited=said["waited"],
+        optimizer={"state": moments, "param_groups": said["groups"]}, best=best, log=said["log"],
+    )  # fmt: skip
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)
+    }
 
 
 def fingerprint(data: Data | None) -> str | None:

@@ -1,19 +1,27 @@
-"""Reduction of a whole model, with what was lost."""
+"""A smaller model: of a model, or from file to file."""
 
 from __future__ import annotations
 
-import numpy as np
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from s4edge.compression.states.calibration import Calibration
-from s4edge.compression.states.methods.registry import find_method
-from s4edge.compression.states.reducer import Reducer, Settings
-from s4edge.errors import S4EdgeError
+from s4edge.compression.states.step import ReduceStates, reduce_states
+from s4edge.compression.trade_off import trade_off
+from s4edge.data.dataset import Data, load_data
+from s4edge.files import check_writable
+from s4edge.model.file import save_model
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.progress import Progress, part_of, silent
-
-# A tolerance is met on the calibration data by so many corrections of the prediction, or by more,
-# at least halving, where none of them did; at last all states are kept.
-_CORRECTIONS, _MOST_CORRECTIONS = 4, 12
+from s4edge.progress import Progress, silent
+from s4edge.reports.compression_page import check_report, write_report
+from s4edge.reports.compression_table import compression_answer
+from s4edge.training.allocator import keep_freed_memory
+from s4edge.training.finetune import Watch, finetune_model
+from s4edge.training.settings import settings_of
+from s4edge.workflows.audience import NOBODY, Audience
+from s4edge.workflows.inputs import read_calibration, read_model
 
 
 def compress_model(
@@ -29,120 +37,80 @@ def compress_model(
 ) -> SequenceModel:
     """A copy of a model whose channels keep ``state`` states each, or so many on average.
 
-    Channels that lose nothing are kept to the bit. The copy's ``provenance.history`` tells what was
-    done and, for every channel, the measured errors and their bounds.
+    See `s4edge.compression.states.step` for what the arguments mean, `ReduceStates`, and for what
+    is done and raised, `reduce_states`.
+    """
+    step = ReduceStates(state, tolerance, method, allocate, refine, horizon)
+    return reduce_states(model, step, calibration, progress).model
+
+
+def compress_file(
+    model: Path,
+    step: ReduceStates,
+    output: Path,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    calibrate: str | None = None,
+    finetune: str | None = None,
+    epochs: int | None = None,
+    distill: bool = False,
+    report: Path | None = None,
+    audience: Audience = NOBODY,
+) -> dict[str, Any]:
+    """Read a model, reduce it, train it on where that is asked for, and write it.
 
     Args:
-        model: left as it is.
-        state: the new state size, in the checkpoint's own count of ``d_state``.
-        method: a key of `s4edge.compression.states.methods.registry.METHODS`.
-        calibration: sequences, without labels.
-        allocate: "uniform": every channel keeps ``state``; "sensitivity": ``state`` is the average,
-            spent over all channels of all layers where the model's output needs it.
-        tolerance: instead of ``state``: the relative error of the model's output on the
-            calibration data, ``|y - y'| / |y|``, to stay under with as few states as possible.
-        refine: whether to move poles, weights and ``D`` so that each layer's output on the
-            calibration data comes close; None: wherever there is calibration and the method is
-            meant as a start.
-        horizon: samples for which kernels are used, where the model does not say it.
-        progress: called with the fraction done.
+        model: an upstream checkpoint or a compressed model.
+        step: how many states and how.
+        output: the ``.safetensors`` file to write.
+        facts: of a checkpoint, as for `s4edge.load`.
+        calibrate: sequences to calibrate on, as `s4edge.data.dataset.load_data` takes them.
+        finetune: sequences to train on afterwards, for ``epochs``.
+        epochs: of ``finetune``.
+        distill: whether the original's outputs take the place of labels.
+        report: an ``.html`` page to write, of the model before it is trained.
+        audience: who is told on the way.
+
+    Returns:
+        The answer of ``s4edge compress --json``.
 
     Raises:
-        S4EdgeError: an argument is out of range or lacks another, or modes that grow leave no room.
+        S4EdgeError: a file cannot be read or written, or ``step`` does not suit the model.
     """
-    check_arguments(model, state, tolerance)
-    settings = make_settings(method, calibration, allocate, refine, horizon, tolerance is not None)
-    reducer = Reducer(model, settings, calibration, part_of(progress, 0, 2))
-    return reduce_prepared(reducer, state, tolerance, part_of(progress, 1, 2))
+    check_writable(output, model, calibrate, finetune)
+    if report is not None:
+        check_report(report)
+        check_writable(report, model, calibrate, finetune, output)
+    started = time.perf_counter()
+    original = read_model(model, facts, audience)
+    step.check(original)
+    samples = None if finetune is None else load_data(finetune)
+    calibration = read_calibration(original, calibrate, audience)
+    with audience.progress("Reducing") as progress:
+        reduced = reduce_states(original, step, calibration, progress)
+    small = reduced.model
+    if samples is not None and epochs is not None:
+        teacher = original if distill else None
+        small = _trained(small, samples, epochs, teacher, audience)
+    save_model(small, output)
+    answer = compression_answer(original, reduced.model, output, time.perf_counter() - started)
+    if samples is not None:
+        answer["finetune"] = small.provenance.history[-1]
+    if report is not None:
+        points = [trade_off(reduced.model)]
+        write_report(report, original, reduced.model, points, reduced.curve, model.name)
+        answer["report"] = str(report)
+    return answer
 
 
-def reduce_prepared(
-    reducer: Reducer,
-    state: int | None,
-    tolerance: float | None,
-    progress: Progress = silent,
+def _trained(
+    small: SequenceModel,
+    data: Data,
+    epochs: int,
+    teacher: SequenceModel | None,
+    audience: Audience,
 ) -> SequenceModel:
-    """To a state size or to a tolerance, of which one is given; as `compress_model`."""
-    if state is not None:
-        return reducer.to_state(int(state), progress)
-    assert tolerance is not None
-    return _to_tolerance(reducer, tolerance, progress)
-
-
-def check_arguments(model: SequenceModel, state: int | None, tolerance: float | None) -> None:
-    """Raise S4EdgeError unless one of both is given and makes sense."""
-    if (state is None) == (tolerance is None):
-        raise S4EdgeError("give either a state size or a tolerance")
-    if tolerance is not None:
-        if not 0 < tolerance < 1:
-            raise S4EdgeError(
-                f"the tolerance is a relative error between 0 and 1, got {tolerance:g}"
-            )
-        return
-    check_state_size(state)
-    largest = model.config.largest_state_size
-    if state is not None and state > largest:
-        raise S4EdgeError(
-            f"the state size {state} is larger than the model's {largest:g}: "
-            "reduction takes states away; choose a smaller one"
-        )
-
-
-def check_state_size(state: int | None) -> None:
-    """Raise S4EdgeError unless it is a whole number from 1 up."""
-    if isinstance(state, bool) or not isinstance(state, int | np.integer) or state < 1:
-        raise S4EdgeError(f"the state size must be a whole number from 1 up, got {state}")
-
-
-def make_settings(
-    method: str,
-    calibration: Calibration | None,
-    allocate: str,
-    refine: bool | None,
-    horizon: int | None = None,
-    to_tolerance: bool = False,
-) -> Settings:
-    """Settings that fit together. Raises S4EdgeError where they do not."""
-    refinable = find_method(method).refinable
-    if allocate not in ("uniform", "sensitivity"):
-        raise S4EdgeError(f"allocation {allocate!r} is unknown; known: uniform, sensitivity")
-    allocated = allocate == "sensitivity" or to_tolerance
-    for wanted, what in (
-        (allocate == "sensitivity", "allocation by sensitivity"),
-        (to_tolerance, "a tolerance"),
-        (bool(refine), "refinement"),
-    ):
-        if wanted and calibration is None:
-            raise S4EdgeError(f"{what} needs calibration data: add --calibrate DATA")
-    if refine and not refinable:
-        raise S4EdgeError(f"{method} cannot be refined: it would be another method then")
-    if refine is None:
-        refine = calibration is not None and refinable
-    return Settings(method, allocated, refine, horizon)
-
-
-def _to_tolerance(reducer: Reducer, tolerance: float, progress: Progress) -> SequenceModel:
-    """The smallest total whose predicted error is under the tolerance, and the measured one too.
-
-    The prediction is corrected by what it was off at the last total that was tried.
-    """
-    best: SequenceModel | None = None
-    aim = tolerance
-    for attempt in range(_MOST_CORRECTIONS):
-        last = attempt + 1 == _MOST_CORRECTIONS
-        total = reducer.largest_total if last else reducer.smallest_total(aim)
-        part = part_of(progress, min(attempt, _CORRECTIONS - 1), _CORRECTIONS)
-        small = reducer.to_total(total, part, tolerance)
-        found = small.provenance.history[-1]["output_error"]["measured"]
-        fewest = best is None or small.config.real_states < best.config.real_states
-        if found <= tolerance and fewest:
-            best = small
-        # Close enough from below: a smaller total would not be worth another round.
-        if 0.85 * tolerance <= found <= tolerance or total >= reducer.largest_total:
-            break
-        late = attempt + 1 >= _CORRECTIONS
-        if late and best is not None:
-            break
-        aim *= float(np.clip(0.95 * tolerance / max(found, 1e-12), 0.1, 0.5 if late else 10))
-    progress(1)
-    return small if best is None else best
+    keep_freed_memory()
+    settings = settings_of(epochs=epochs, has_teacher=teacher is not None)
+    with audience.progress("Training") as progress:
+        return finetune_model(small, data, settings, teacher=teacher, watch=Watch(progress))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from s4edge.checkpoints import bare_layer
+from s4edge.checkpoints import bare_layer, families
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layers import find_reader
 from s4edge.checkpoints.tensors import Tensors
@@ -18,9 +18,13 @@ from s4edge.errors import S4EdgeError
 from s4edge.model.block import Block
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.workflows.compress import compress_model
+from s4edge.workflows.kernels_in_place import (
+    compressed_kernel,
+    find_kernels,
+    read_kernel,
+    trial_length,
+)
 
-# Samples on which a layer is compared with what was read of it.
-_TRIAL = 64
 # Of the largest output: upstream's own float32 rounding stays far below it.
 _TOLERANCE = 1e-3
 # Facts that upstream's modules carry as attributes: by the reader of their tensors, and by the part
@@ -98,6 +102,7 @@ class CompressedLayer(nn.Module):
         state: None = None,
         rate: float = 1.0,
         lengths: Tensor | int | None = None,
+        padding_mask: Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, None]:
         """Run whole sequences.
@@ -107,6 +112,7 @@ class CompressedLayer(nn.Module):
             state: only None; a layer's state is not upstream's any more.
             rate: only 1.
             lengths: samples that count; those behind them are taken as zero.
+            padding_mask: (batch, length) where samples are taken as zero, as Mega's layer has it.
             **kwargs: without meaning here, as in upstream's layers.
 
         Raises:
@@ -123,6 +129,8 @@ class CompressedLayer(nn.Module):
         if lengths is not None:
             ends = torch.as_tensor(lengths, device=x.device).reshape(-1, 1, 1)
             x = x * (torch.arange(x.shape[1], device=x.device)[:, None] < ends)
+        if padding_mask is not None:
+            x = x.masked_fill(padding_mask.bool()[..., None], 0)
         y: Tensor = self.block(x)
         return (y.mT if self.transposed else y), None
 
@@ -132,8 +140,9 @@ def compress_(
 ) -> list[ReplacedLayer]:
     """Replace every S4, S4D or DSS layer inside a module by one of a smaller state size.
 
-    Layers are found by their parameters' names and shapes and by what they compute: the output of
-    each is compared with what was read of it. If one fails, nothing is changed.
+    Of layers of other kinds around the same kernels (H3, S4ND, Mega's block) the kernels are
+    replaced. All are found by their parameters' names and shapes and by what they compute: the
+    output of each is compared with what was read of it. If one fails, nothing is changed.
 
     Args:
         module: changed in place; its layers take (batch, features, length), or (batch, length,
@@ -150,11 +159,13 @@ def compress_(
         S4EdgeError: there is no such layer, or one cannot be read or reduced, or it does not
             compute what was read.
     """
-    found = _find(module)
+    layers = _find(module)
+    kernels = find_kernels(module, layers.values())
+    found = {**layers, **kernels}
     if not found:
         raise S4EdgeError(
             f"{type(module).__name__} holds no layer whose parameters are those of an S4, S4D or "
-            "DSS layer"
+            "DSS layer, and no kernel of one"
         )
     replacements: dict[nn.Module, nn.Module] = {}
     report: list[ReplacedLayer] = []
@@ -164,8 +175,11 @@ def compress_(
                 f"{type(module).__name__} is such a layer itself and cannot be replaced in place: "
                 "give the module that holds it, or torch.nn.Sequential(layer)"
             )
-        small = compress_model(_read(name, layer, dict(facts or {})), state)
-        new = CompressedLayer(small).to(_device(layer)).train(layer.training)
+        read = _read_kernel if name in kernels else _read
+        original, y = read(name, layer, dict(facts or {}))
+        small = compress_model(original, state)
+        new = compressed_kernel(small, y) if name in kernels else CompressedLayer(small)
+        new = new.to(_device(layer)).train(layer.training)
         replacements[layer] = new.double() if _dtype(layer) == torch.float64 else new
         report += _told(name, small)
     for parent in list(module.modules()):
@@ -195,7 +209,9 @@ def _told(name: str, small: SequenceModel) -> list[ReplacedLayer]:
 def _find(module: nn.Module) -> dict[str, nn.Module]:
     """The innermost modules whose state dict a reader claims, by name."""
     claimed = {
-        name: each for name, each in module.named_modules() if find_reader(_tensors(name, each))
+        name: each
+        for name, each in module.named_modules()
+        if find_reader(tensors := _tensors(name, each)) and not families.refusal(tensors.names())
     }
     # A module around a layer called "layer" has an S4Block's names.
     return {
@@ -219,8 +235,8 @@ def _dtype(layer: nn.Module) -> torch.dtype:
     return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
 
 
-def _read(name: str, layer: nn.Module, facts: dict[str, Any]) -> SequenceModel:
-    """A layer as a model, checked against what it computes."""
+def _read(name: str, layer: nn.Module, facts: dict[str, Any]) -> tuple[SequenceModel, Tensor]:
+    """A layer as a model, checked against what it computes, and what it computed."""
     # Facts that are given win over attributes; one that is in both is not said twice.
     tensors = _tensors(name, layer)
     reader = find_reader(tensors)
@@ -228,10 +244,28 @@ def _read(name: str, layer: nn.Module, facts: dict[str, Any]) -> SequenceModel:
     carried = {k: v for k, v in _carried(layer, reader.name).items() if k not in facts}
     model = bare_layer.read(tensors, Facts(tensors.path, facts, carried))
     x = _trial_input(model, layer, facts)
-    output = _run(name, layer, x)
-    y = output[0] if isinstance(output, tuple) else output
+    y = _run(name, layer, f"{tuple(x.shape)} samples", x)
     with torch.no_grad():
         ours = model(x.cpu().float())
+    _compare(name, model, y, ours)
+    return model, y
+
+
+def _read_kernel(
+    name: str, kernel: nn.Module, facts: dict[str, Any]
+) -> tuple[SequenceModel, Tensor]:
+    """The same of a kernel."""
+    model = read_kernel(name, kernel, facts)
+    length = trial_length(model, facts)
+    y = _run(name, kernel, f"a length of {length}", L=length)
+    with torch.no_grad():
+        ours = model.blocks[0].systems.kernel(length).float()
+    _compare(name, model, y, ours.reshape(y.shape) if y.numel() == ours.numel() else ours)
+    return model, y
+
+
+def _compare(name: str, model: SequenceModel, y: Tensor, ours: Tensor) -> None:
+    """Raises S4EdgeError where a module computes something else than was read of it."""
     same = isinstance(y, Tensor) and y.shape == ours.shape
     largest = float(ours.abs().max())
     difference = float((y.cpu().float() - ours).abs().max()) if same else float("inf")
@@ -242,22 +276,22 @@ def _read(name: str, layer: nn.Module, facts: dict[str, Any]) -> SequenceModel:
             f"outputs reach {largest:.2g}); say what is other in facts. "
             f"Assumed: {assumed or 'nothing'}"
         )
-    return model
 
 
-def _run(name: str, layer: nn.Module, x: Tensor) -> Any:
-    """A layer's output in eval mode; the layer is left as it was."""
+def _run(name: str, layer: nn.Module, on: str, *arguments: Any, **words: Any) -> Any:
+    """A module's output in eval mode, the first of several; the module is left as it was."""
     # An S4 layer may rewrite its buffers as it runs, and not every layer can be copied.
     state = {key: value.clone() for key, value in layer.state_dict().items()}
     training = {each: each.training for each in layer.modules()}
     try:
         with torch.no_grad():
-            return layer.eval()(x)
+            output = layer.eval()(*arguments, **words)
+            return output[0] if isinstance(output, tuple) else output
     except (TypeError, ValueError, RuntimeError, AssertionError, IndexError) as error:
         reason = " ".join(str(error).split())[:120]
         raise S4EdgeError(
-            f"{name}: it does not run on {tuple(x.shape)} samples ({reason}), as an S4, S4D or DSS "
-            "layer does"
+            f"{name}: it does not run on {on} ({reason}), as an S4, S4D or DSS layer or its "
+            "kernel does"
         ) from error
     finally:
         layer.load_state_dict(state)
@@ -267,7 +301,7 @@ def _run(name: str, layer: nn.Module, x: Tensor) -> Any:
 
 def _trial_input(model: SequenceModel, layer: nn.Module, facts: Mapping[str, Any]) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    length = model.config.length or facts.get("length") or _TRIAL
+    length = trial_length(model, facts)
     x = torch.randn(2, length, model.config.d_input, generator=generator)
     x = x.mT if model.config.channels_first else x
     return x.to(_device(layer), _dtype(layer))

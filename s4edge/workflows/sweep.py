@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
-from dataclasses import asdict, fields
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from s4edge.compression.states.base import Float, Int
 from s4edge.compression.states.reducer import Reducer
+from s4edge.compression.states.step import ReduceStates, predicted_curve
 from s4edge.compression.states.unit import units_of
 from s4edge.compression.trade_off import TradeOff, trade_off
-from s4edge.data.dataset import Data
+from s4edge.data.dataset import load_data
 from s4edge.errors import S4EdgeError
-from s4edge.files import replacing
+from s4edge.files import check_writable
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.progress import Progress, part_of, silent
+from s4edge.progress import part_of
+from s4edge.reports.compression_page import check_report, write_report
+from s4edge.reports.spectrum_plot import check_plot
+from s4edge.reports.sweep import plot_sweep, sweep_answer, write_csv
 from s4edge.training.evaluate import evaluate_model
+from s4edge.workflows.audience import NOBODY, Audience
+from s4edge.workflows.inputs import read_calibration, read_model
 
 
 def parse_sizes(text: str, largest: float) -> list[int]:
@@ -62,36 +65,72 @@ def sizes_of(model: SequenceModel, text: str | None) -> list[int]:
     return sizes
 
 
-def sweep(
-    reducer: Reducer,
-    sizes: list[int],
-    data: Data | None,
-    progress: Progress = silent,
-) -> Iterator[tuple[TradeOff, SequenceModel]]:
-    """Reduce to one size after another; all that does not depend on the size is done once.
+def sweep_file(
+    model: Path,
+    step: ReduceStates,
+    states: str | None = None,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    calibrate: str | None = None,
+    data: str | None = None,
+    csv: Path | None = None,
+    plot: Path | None = None,
+    report: Path | None = None,
+    audience: Audience = NOBODY,
+) -> dict[str, Any]:
+    """Read a model, reduce it to one size after another and tell what each costs and loses.
+
+    What does not depend on the size is done once. Nothing is written but what is asked for.
 
     Args:
-        reducer: made ready.
-        sizes: state sizes.
-        data: with labels or targets, to measure accuracy or error on; or None.
-        progress: called with the fraction done.
+        model: an upstream checkpoint or a compressed model.
+        step: how to reduce; its size counts for nothing.
+        states: the sizes, as `parse_sizes` takes them; halves down to the least where None.
+        facts: of a checkpoint, as for `s4edge.load`.
+        calibrate: sequences to calibrate on, as `s4edge.data.dataset.load_data` takes them.
+        data: with labels or targets, to measure accuracy or error on.
+        csv: the table to write.
+        plot: the picture to write.
+        report: the ``.html`` page to write, with details of the smallest size.
+        audience: who is told on the way.
+
+    Returns:
+        The answer of ``s4edge sweep --json``.
+
+    Raises:
+        S4EdgeError: a file cannot be read or written, sizes cannot be used, or ``step`` lacks
+            something.
     """
-    for index, state in enumerate(sizes):
-        small = reducer.to_state(state, part_of(progress, index, len(sizes)))
-        yield trade_off(small, None if data is None else evaluate_model(small, data)), small
+    written = {"csv": csv, "plot": plot, "report": report}
+    paths = [path for path in written.values() if path is not None]
+    for index, path in enumerate(paths):
+        check_writable(path, model, calibrate, data, *paths[:index])
+    if plot is not None:
+        check_plot(plot)
+    if report is not None:
+        check_report(report)
+    started = time.perf_counter()
+    original = read_model(model, facts, audience)
+    sizes = sizes_of(original, states)
+    calibration = read_calibration(original, calibrate, audience)
+    settings = step.settings(calibration)
+    labelled = None if data is None else load_data(data)
 
+    def point(reduced: SequenceModel) -> TradeOff:
+        return trade_off(reduced, None if labelled is None else evaluate_model(reduced, labelled))
 
-def predicted_curve(reducer: Reducer) -> tuple[Int, Float] | None:
-    """Totals of real states, and the relative error of the output that allocation predicts."""
-    if reducer.walk is None:
-        return None
-    kept = int(sum(unit.kept_states.sum() for unit in reducer.units))
-    return reducer.walk.total + kept, np.sqrt(reducer.walk.error)
-
-
-def write_csv(path: Path, points: list[TradeOff]) -> None:
-    """The curve as a table, empty where nothing was measured."""
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(TradeOff)])
-        writer.writeheader()
-        writer.writerows(asdict(point) for point in points)
+    points, smallest = [point(original)], original
+    with audience.progress("Reducing") as progress:
+        reducer = Reducer(original, settings, calibration, lambda done: progress(0.2 * done))
+        for index, size in enumerate(sizes):
+            part = part_of(lambda done: progress(0.2 + 0.8 * done), index, len(sizes))
+            smallest = reducer.to_state(size, part)
+            points.append(point(smallest))
+    curve = predicted_curve(reducer)
+    if csv is not None:
+        write_csv(csv, points)
+    if plot is not None:
+        plot_sweep(points, curve, plot, model.name)
+    if report is not None:
+        write_report(report, original, smallest, points, curve, model.name)
+    return sweep_answer(points, settings, time.perf_counter() - started, written)

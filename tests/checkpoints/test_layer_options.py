@@ -78,8 +78,12 @@ def test_resampled_kernels_are_stretched_to_the_length(length: int) -> None:
 def test_resampling_to_an_odd_length_is_refused() -> None:
     with pytest.raises(S4EdgeError, match=r"resample=true.* take an even length"):
         read_block(v2_layer(16), resample=True, length=17)
-    with pytest.raises(S4EdgeError, match="--set length="):
-        read_block(v2_layer(16), resample=True)
+
+
+def test_resampled_kernels_without_a_length_are_for_that_of_the_kernel() -> None:
+    layer = read_block(v2_layer(16), resample=True)
+    assert layer.length == 16
+    close(layer.modes.kernel(16), read_block(v2_layer(16)).modes.kernel(16))
 
 
 def test_an_odd_stored_length_is_read_for_longer_sequences() -> None:
@@ -173,9 +177,22 @@ def test_shift_delays_by_a_sample() -> None:
     for facts in ({"l_max": 32, "length": 40}, {"l_max": 32}):
         with pytest.raises(S4EdgeError, match="shift=true"):
             read_block(state, shift=True, **facts)
+
+
+def test_shift_turns_the_backward_kernel_round() -> None:
     both = v3_layer() | {"kernel.kernel.C": parts(2, H, HALF, seed=3)}
-    with pytest.raises(S4EdgeError, match="bidirectional with shift=true"):
+    plain = read_block(both)
+    assert plain.backward is not None
+    layer = read_block(both, shift=True, length=20)
+    assert layer.backward is None
+    assert layer.length == 20
+    kernel = layer.modes.kernel(20)
+    close(kernel[:, 1:], plain.backward.kernel(20)[:, :0:-1])
+    close(kernel[:, 0] + layer.D, plain.D)
+    with pytest.raises(S4EdgeError, match="--set length="):
         read_block(both, shift=True)
+    with pytest.raises(S4EdgeError, match="more than floating point numbers hold"):
+        read_block(both, shift=True, length=10**6)
 
 
 def test_a_linear_layer_ignores_its_activations() -> None:
@@ -230,7 +247,7 @@ def test_dense_kernels_of_version_2(kind: str) -> None:
     rng = np.random.default_rng(3)
     n = 5
     A, B, C = (rng.standard_normal(shape) for shape in ((n, n), (n,), (1, H, n)))
-    A = A - 3 * np.eye(n)
+    A = A - 6 * np.eye(n)
     if kind == "slow":
         A, B, C = (x + 1j * rng.standard_normal(x.shape) for x in (A, B, C))
     step = rng.uniform(0.01, 0.1, H)

@@ -285,12 +285,12 @@ def test_what_cannot_be_read_is_refused() -> None:
         (block() | low_rank, {"mode": "diag"}, "mode=diag, the tensors say nplr"),
         (block(), {"disc": "dss"}, "length of the sequences"),
         (block(), {"l_max": 0.5}, "l_max must be a whole number"),
-        (free, {}, "kernel without a state matrix"),
+        (free, {}, "free convolution"),
         (narrow, {}, "activation after it is unknown"),
         (odd, {}, "expected as many"),
         (v2_layer(9), {}, "odd length, 9"),
         (v2_layer(9), {"length": 9}, "odd kernel length"),
-        (v2_layer(8), {"resample": True}, "resample"),
+        (v2_layer(8), {"resample": True, "length": 9}, "resample"),
     ]
     for state, saved, message in cases:
         with pytest.raises(S4EdgeError, match=message):

@@ -23,6 +23,7 @@ from s4edge.compression.states.spectrum import Spectrum, model_spectra
 from s4edge.model.systems import DiagonalSystems
 from s4edge.reports.spectrum_table import bars
 from s4edge.systems.modes import Modes
+from s4edge.workflows import inputs
 
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "COLUMNS": "80"}
 BARS = "▁▂▃▄▅▆▇█"
@@ -197,7 +198,7 @@ def test_layers_without_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         dataclasses.replace(block.config, systems=block.systems.config) for block in model.blocks
     )
     model.config = dataclasses.replace(model.config, blocks=blocks)
-    monkeypatch.setattr("s4edge.api.load", lambda *arguments: model)
+    monkeypatch.setattr("s4edge.workflows.inputs.load", lambda *arguments: model)
     without, ragged = inspect(tmp_path, "any.pt", "--plot", "out.png")["layers"]
     assert without["hankel"] is None
     assert without["state_sizes"] == []
@@ -243,14 +244,14 @@ def test_facts_of_a_checkpoint(folder: Path) -> None:
 
 
 def test_notes_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = s4edge.load
+    load = inputs.load
 
     def with_note(*arguments: Any) -> Any:
         model = load(*arguments)
         model.provenance.notes.append("averaged [bold] weights")
         return model
 
-    monkeypatch.setattr("s4edge.api.load", with_note)
+    monkeypatch.setattr("s4edge.workflows.inputs.load", with_note)
     assert "note: averaged [bold] weights" in shown(folder, "model.pt")
     assert inspect(folder, "model.pt")["notes"] == ["averaged [bold] weights"]
 

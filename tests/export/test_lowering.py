@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, assume, given, settings
+from model_properties import DOUBLE, assert_close, reference
+from model_strategies import RandomModel, random_models
 from models_by_hand import random_model
 from test_block_variants import BLOCKS, model_of
 
@@ -40,13 +43,57 @@ def check(model: SequenceModel, samples: int = SAMPLES) -> None:
     got = np.concatenate([first, rest])
     assert got.shape == (samples, program.d_output) == (samples, config.d_output)
     assert np.abs(got - expected).max() < 1e-13 * max(np.abs(expected).max(), 1)
-    assert state.shape == (model.state_width,)
+    assert state.shape == (state_width(program.layout()),)
 
 
 @pytest.mark.parametrize("name", [n for n in BLOCKS if model_of(n).config.streams])
 def test_every_kind_of_block(name: str) -> None:
     model = model_of(name)
     check(model, min(model.config.exact_samples or SAMPLES, SAMPLES))
+
+
+OUTPUTS: dict[str, dict[str, Any]] = {
+    "scaled": {"residual_form": "scaled"},
+    "highway": {"residual_form": "highway", "residual_weights": (0.7, 1.0)},
+    "repeat": {"repeat": 2},
+    "widening": {"widening": 9},
+    "all": {"residual_form": "highway", "repeat": 3, "widening": 5, "norm_placement": "post"},
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_every_kind_of_residual_and_width(name: str) -> None:
+    plain = model_of("plain")
+    block = dataclasses.replace(plain.config.blocks[0], **OUTPUTS[name])
+    torch.manual_seed(0)
+    model = SequenceModel(dataclasses.replace(plain.config, blocks=(block,)))
+    model.blocks[0].systems = plain.blocks[0].systems
+    if name == "scaled":
+        torch.nn.init.normal_(model.blocks[0].residual_scale)
+    check(model)
+
+
+@pytest.mark.parametrize("answers", [0, 3, None])
+def test_several_answers_stream_as_the_model_does(answers: int | None) -> None:
+    for pooling in ("mean", "first", "last"):
+        check(model_of("plain", pooling=pooling, answers=answers))
+
+
+def test_random_models() -> None:
+    @settings(
+        max_examples=60, derandomize=True, database=None, deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(random_models(streams=True))
+    def holds(drawn: RandomModel) -> None:
+        model, config = drawn.build(), drawn.config
+        assume(config.streams)
+        x = drawn.inputs(min(drawn.samples, config.exact_samples or drawn.samples))
+        naive = reference(model, x)
+        got = np.stack([run(lower(model), each)[0] for each in x])
+        assert_close(got, naive.running(x), naive.tolerance(x, DOUBLE))
+
+    holds()
 
 
 @pytest.mark.parametrize("pooling", ["none", "mean", "sum", "last", "first"])
@@ -114,6 +161,7 @@ def test_where_the_state_lies() -> None:
     model = random_model()
     layout = lower(model).layout()
     widths = [block.systems.state_width for block in model.blocks]
+    assert sum(widths) + 7 == model.state_width
     assert [(s.stage, s.meaning, s.width) for s in layout] == [
         ("blocks.0.systems", "states", widths[0]),
         ("blocks.1.systems", "states", widths[1]),

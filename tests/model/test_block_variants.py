@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from models_by_hand import random_modes
 
 import s4edge
-from s4edge.model.configuration import BlockConfig, GateConfig, ModelConfig, SystemsConfig
+from s4edge.model.configuration import (
+    BlockConfig,
+    GateConfig,
+    HeadConfig,
+    ModelConfig,
+    SystemsConfig,
+)
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
 
@@ -48,6 +55,16 @@ BLOCKS: dict[str, dict[str, Any]] = {
     "backward": {"backward": True},
     "cut": {"kernel_length": 20},
     "stride": {"stride": 4},
+    "batch": {"norm": "batch"},
+    "scaled residual": {"residual_form": "scaled", "residual_weights": (0.5, 1.0)},
+    "highway": {"residual_form": "highway", "residual_weights": (1.732, 1.0)},
+    "narrower": {"residual": False, "d_output": 3, "norm_placement": "post"},
+    "sample": {"stride": 7, "downsampling": "sample"},
+    "stack": {"stride": 4, "downsampling": "stack", "widening": 5},
+    "stack alone": {"stride": 2, "downsampling": "stack"},
+    "repeat": {"repeat": 3},
+    "widening": {"widening": 7},
+    "mean and widening": {"stride": 3, "repeat": 2, "widening": 7},
 }
 
 
@@ -75,8 +92,11 @@ def model_of(name: str, **changes: Any) -> SequenceModel:
     )  # fmt: skip
     model = SequenceModel(dataclasses.replace(config, **changes))
     model.blocks[0].systems, model.blocks[0].backward_systems = forward, backward
-    for parameter in model.blocks[0].norm.parameters():
+    block = model.blocks[0]
+    for parameter in block.norm.parameters():
         torch.nn.init.normal_(parameter, 1.0, 0.2)
+    if block.config.residual_form == "scaled":
+        torch.nn.init.normal_(block.residual_scale)
     return model.eval()
 
 
@@ -121,6 +141,111 @@ def test_poolings_stream_and_export(pooling: str, tmp_path: Path) -> None:
             lengths = torch.tensor([LENGTH, 7])
             alone = model(x[1:, :7])[0]
             torch.testing.assert_close(model(x, lengths)[1], alone, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "sum", "last", "first"])
+@pytest.mark.parametrize("answers", [1, 5, None])
+def test_several_answers_stream_and_export(
+    pooling: str, answers: int | None, tmp_path: Path
+) -> None:
+    model, x = model_of("plain", pooling=pooling, answers=answers), sequences()
+    for mode in ("step", "chunk", "sequence"):
+        exported = s4edge.export_onnx(model, tmp_path / "m.onnx", mode)
+        assert exported.max_abs_error < 1e-5 * exported.max_abs_output
+    model = model.double()
+    count = LENGTH if answers is None else answers
+    part = slice(0, count) if pooling == "first" else slice(LENGTH - count, LENGTH)
+    with torch.inference_mode():
+        streamed = model.stream(x)
+        torch.testing.assert_close(streamed, model.running(x), rtol=0, atol=1e-11)
+        torch.testing.assert_close(model(x), streamed[:, part], rtol=0, atol=1e-11)
+        if answers is not None:
+            lengths = torch.tensor([LENGTH, 7])
+            alone = model(x[1:, :7])[0]
+            torch.testing.assert_close(model(x, lengths)[1], alone, rtol=0, atol=1e-11)
+
+
+def left_by_hand(name: str, x: torch.Tensor, y: torch.Tensor, block: Any) -> torch.Tensor:
+    """What leaves a block of its input and what its layer gives, by torch's own layers."""
+    F = torch.nn.functional
+    if name == "scaled residual":
+        return 0.5 * x + block.residual_scale * y
+    if name == "highway":
+        h = F.linear(y, block.highway.output.weight, block.highway.output.bias)
+        r = torch.sigmoid(F.linear(x, block.highway.input.weight, block.highway.input.bias) + h)
+        return 1.732 * (1 - r) * x + r * h
+    y = x + y
+    if name == "sample":
+        return torch.stack([y[:, i] for i in range(0, LENGTH, 7)], dim=1)
+    if name == "stack":
+        # A convolution with as many taps as samples are joined.
+        weight = block.widening.weight.unflatten(1, (WIDTH, 4))
+        return F.conv1d(y.mT, weight, block.widening.bias, stride=4).mT
+    if name == "repeat":
+        return torch.stack([y] * 3, dim=-1).flatten(-2)
+    if name == "mean and widening":
+        mean = F.avg_pool1d(y.mT, 3).mT
+        return block.widening(torch.stack([mean] * 2, dim=-1).flatten(-2))
+    assert name == "widening"
+    return block.widening(y)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["scaled residual", "highway", "sample", "stack", "repeat", "widening", "mean and widening"],
+)
+def test_what_leaves_a_block_by_definition(name: str) -> None:
+    block = model_of(name).double().blocks[0]
+    x = torch.randn(2, LENGTH, WIDTH, dtype=torch.float64)
+    plain = dataclasses.replace(
+        block.config, residual=False, residual_form="sum", stride=1, repeat=1, widening=None
+    )
+    with torch.inference_mode():
+        got = block(x)
+        kept, highway, widening = block.config, block.highway, block.widening
+        block.config, block.highway, block.widening = plain, None, torch.nn.Identity()
+        y = block(x)
+        block.config, block.highway, block.widening = kept, highway, widening
+        torch.testing.assert_close(got, left_by_hand(name, x, y, block), rtol=0, atol=1e-12)
+
+
+def test_a_batch_norm_without_statistics_is_torchs() -> None:
+    block = model_of("batch").double().blocks[0]
+    norm = torch.nn.BatchNorm1d(WIDTH, track_running_stats=False).double()
+    norm.load_state_dict(block.norm.state_dict())
+    x = 3 + 2 * torch.randn(3, LENGTH, WIDTH, dtype=torch.float64)
+    with torch.inference_mode():
+        torch.testing.assert_close(block.norm(x), norm.eval()(x.mT).mT)
+
+
+def test_samples_that_cannot_be_joined_are_refused() -> None:
+    with pytest.raises(s4edge.S4EdgeError, match="joins 4 samples each, which 58 are no multiple"):
+        model_of("stack")(torch.zeros(1, 58, 2))
+
+
+def test_a_head_compares_the_halves_of_a_batch(tmp_path: Path) -> None:
+    config = HeadConfig((6, 5), "gelu", 3, contrasts=True)
+    model = model_of("plain", decoder="none", d_output=WIDTH, head=config).double()
+    x = sequences(4)
+    with torch.no_grad():
+        u, v = model.answer(x).chunk(2)
+        y = torch.cat([u, v, u - v, u * v], dim=-1)
+        first, second, last = model.head.layers
+        y = last(torch.nn.functional.gelu(second(torch.nn.functional.gelu(first(y)))))
+        torch.testing.assert_close(model(x), y)
+        torch.testing.assert_close(model.stream(x)[:, -1], model.answer(x), rtol=0, atol=1e-11)
+    with pytest.raises(s4edge.S4EdgeError, match="first half of a batch with the second, got 3"):
+        model(x[:3])
+    exported = s4edge.export_onnx(model.float(), tmp_path / "m.onnx")
+    assert exported.to_json()["head"] == str(tmp_path / "m-head.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "m-head.onnx")
+    (got,) = session.run(["y"], {"first": u.float().numpy(), "second": v.float().numpy()})
+    np.testing.assert_allclose(got, y.numpy(), rtol=1e-4, atol=1e-5)
+    s4edge.save(model, tmp_path / "m.safetensors")
+    back = s4edge.load(tmp_path / "m.safetensors")
+    assert back.config == model.config
+    with torch.no_grad():
+        torch.testing.assert_close(back(x.float()), model(x.float()))
 
 
 def test_an_embedding_takes_tokens(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 python tools/upstream/run.py random --upstream FOLDER --version v4 --count 500
 python tools/upstream/run.py random --upstream FOLDER --version v2 --cauchy FOLDER-OF-V4
 python tools/upstream/run.py random ... --only SEED
+python tools/upstream/run.py families --upstream FOLDER [--h3 | --record FILE]
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 # Its own folder is no place to import from: upstream has modules of the same names.
 sys.path[:] = [str(HERE.parent), *(path for path in sys.path if path != str(HERE))]
 
+from upstream import families as known_families  # noqa: E402
 from upstream import published  # noqa: E402
 from upstream.checkout import VERSIONS, CannotError, Checkout, open_checkout  # noqa: E402
 from upstream.draws import WAYS, Draw, draw  # noqa: E402
@@ -175,6 +177,26 @@ def cases(folder: Path) -> None:
         click.echo(f"{name:{width}}  {verdict.outcome:7}  {verdict.message}{more}{said}")
     tally = collections.Counter(verdict.outcome for _, verdict in found)
     click.echo(", ".join(f"{tally[outcome]} {outcome}" for outcome in OUTCOMES if tally[outcome]))
+
+
+@main.command()
+@click.option("--upstream", "folder", type=FOLDER, required=True, help="A checkout of version 4.")
+@click.option("--h3", "is_h3", is_flag=True, help="It is one of HazyResearch/H3 instead.")
+@click.option(
+    "--record",
+    "path",
+    type=click.Path(path_type=Path),
+    help="Write Mega's averages, which are read, with outputs into an .npz, and no more.",
+)
+def families(folder: Path, is_h3: bool, path: Path | None) -> None:
+    """SaShiMi, S4ND, Mega and H3 as their own classes: refused whole, reduced in place."""
+    upstream = opened(folder, "v4", None)
+    if path is not None:
+        known_families.record(known_families.averages(upstream), path)
+        return
+    of = known_families.members_of_h3 if is_h3 else known_families.members
+    for member in of(upstream):
+        click.echo(known_families.told(member))
 
 
 def keep(what: str, version: str, rows: list[dict[str, Any]]) -> None:

@@ -177,7 +177,7 @@ class Passage:
 
 
 def _counted(model: SequenceModel, y: Tensor, lengths: Tensor | None) -> Tensor:
-    if lengths is None or model.config.pooling != "none":
+    if lengths is None or not model.config.answers_each_sample:
         return y
     counted = torch.arange(y.shape[1]) < lengths[:, None]
     return y * counted[..., None]

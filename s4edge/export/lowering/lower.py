@@ -27,13 +27,13 @@ from s4edge.export.lowering.program import (
     WeightedSum,
 )
 from s4edge.model.activations import output_width
-from s4edge.model.block import Block
+from s4edge.model.block import Block, Highway
 from s4edge.model.configuration import Norm
 from s4edge.model.sequence_model import SequenceModel
 
 
 def lower(model: SequenceModel) -> Program:
-    """What a model computes from sample to sample.
+    """What a model computes from sample to sample; a head that compares two answers is not in it.
 
     Layers without systems, and norms, activations and poolings that do nothing, make no stage.
 
@@ -47,7 +47,7 @@ def lower(model: SequenceModel) -> Program:
     line = _Line(1 if tokens else config.d_input)
     value = "x"
     if config.encoder == "embedding":
-        table = _constant("encoder.weight", "embedding", model.encoder.weight)
+        table = line.constant("encoder.weight", "embedding", model.encoder.weight)
         value = line.add("encoder", Embedding(table), value, width=config.d_model)
     elif config.encoder == "linear":
         value = line.linear("encoder", model.encoder, value)
@@ -56,8 +56,8 @@ def lower(model: SequenceModel) -> Program:
         value = _block(line, block, value)
     line.part = ""
     value = line.norm("norm", config.final_norm, model.norm, value)
-    if config.pooling not in ("none", "last"):
-        value = line.add("pooling", Pool(config.pooling), value)
+    if config.running_pooling not in ("none", "last"):
+        value = line.add("pooling", Pool(config.running_pooling), value)
     if config.decoder == "linear":
         value = line.linear("decoder", model.decoder, value)
     return Program(line.d_input, tokens, tuple(line.stages), value, line.width(value))
@@ -89,28 +89,45 @@ def _block(line: _Line, block: Block, x: str) -> str:
     y = line.activation("final_activation", config.final_activation, y)
     if config.projection == "linear":
         y = line.linear("projection", block.projection, y)
-    if config.residual:
+    if block.highway is not None:
+        y = _highway(line, block.highway, config.residual_weights[0], x, y)
+    elif config.residual:
+        if config.residual_form == "scaled":
+            scale = line.constant("residual_scale", "residual weight", block.residual_scale)
+            y = line.add("residual_scale", Affine(scale, None), y)
         y = line.add("residual", WeightedSum(config.residual_weights), x, y)
     if config.norm_placement == "post":
         y = line.norm("norm", config.norm, block.norm, y)
+    if config.repeat != 1:
+        repeated = np.repeat(np.arange(line.width(y)), config.repeat).tolist()
+        y = line.add("repeat", Gather(tuple(repeated)), y, width=len(repeated))
+    if config.widening is not None:
+        y = line.linear("widening", block.widening, y)
     return y
+
+
+def _highway(line: _Line, highway: Highway, of_x: float, x: str, y: str) -> str:
+    """``w (1 - g) x + g y`` as ``w x + g (y - w x)``, with ``y`` through its linear layer."""
+    y = line.linear("highway.output", highway.output, y)
+    gate = line.linear("highway.input", highway.input, x)
+    gate = line.add("highway.sum", WeightedSum((1.0, 1.0)), gate, y)
+    gate = line.add("highway.gate", Activation("sigmoid"), gate)
+    difference = line.add("highway.difference", WeightedSum((-of_x, 1.0)), x, y)
+    gated = line.add("highway.gated", Product(), gate, difference)
+    return line.add("residual", WeightedSum((of_x, 1.0)), x, gated)
 
 
 def _systems(line: _Line, block: Block, u: str) -> str:
     modes, D = block.systems.modes(), _numbers(block.systems.D)
     if not len(modes.channel) and (D == 1).all():
         return u  # a feed-forward layer
-    feedthrough = Constant(f"{line.part}.systems.D", "feedthrough", D)
+    feedthrough = line.constant("systems.D", "feedthrough", block.systems.D)
     return line.add("systems", DiagonalSystems(modes, feedthrough), u)
 
 
 def _numbers(tensor: Tensor | nn.Module) -> Float:
     assert isinstance(tensor, Tensor)
     return np.asarray(tensor.detach().double().numpy())
-
-
-def _constant(name: str, role: Role, tensor: Tensor | nn.Module) -> Constant:
-    return Constant(name, role, _numbers(tensor))
 
 
 class _Line:
@@ -136,21 +153,23 @@ class _Line:
         self.stages.append(Stage(full, self.part or name, operation, inputs, width))
         return full
 
+    def constant(self, name: str, role: Role, tensor: Tensor | nn.Module) -> Constant:
+        """A tensor of the part."""
+        return Constant(f"{self.part}.{name}" if self.part else name, role, _numbers(tensor))
+
     def linear(self, name: str, module: nn.Module, x: str) -> str:
         """A dense layer."""
-        prefix = f"{self.part}.{name}" if self.part else name
-        weight = _constant(f"{prefix}.weight", "matrix", module.weight)
-        bias = _constant(f"{prefix}.bias", "bias", module.bias)
+        weight = self.constant(f"{name}.weight", "matrix", module.weight)
+        bias = self.constant(f"{name}.bias", "bias", module.bias)
         return self.add(name, Linear(weight, bias), x, width=len(bias.value))
 
     def norm(self, name: str, kind: Norm, module: nn.Module, x: str) -> str:
         """A norm over features; see `s4edge.model.norms`."""
         if kind == "none":
             return x
-        prefix = f"{self.part}.{name}" if self.part else name
         first, second = ("scale", "shift") if kind == "standardize" else ("weight", "bias")
-        scale = _constant(f"{prefix}.{first}", "scale", module.get_parameter(first))
-        shift = _constant(f"{prefix}.{second}", "shift", module.get_parameter(second))
+        scale = self.constant(f"{name}.{first}", "scale", module.get_parameter(first))
+        shift = self.constant(f"{name}.{second}", "shift", module.get_parameter(second))
         if kind == "layer":
             assert isinstance(module, nn.LayerNorm)
             return self.add(name, LayerNorm(scale, shift, float(module.eps)), x)

@@ -96,10 +96,10 @@ class Standardize:
 
 @dataclass(frozen=True)
 class Affine:
-    """``x * scale + shift``, both (features,)."""
+    """``x * scale + shift``, both (features,); no shift where it is None."""
 
     scale: Constant
-    shift: Constant
+    shift: Constant | None
 
 
 @dataclass(frozen=True)

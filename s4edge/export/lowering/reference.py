@@ -87,7 +87,8 @@ def _compute(stage: Stage, inputs: list[Float], held: list[Float]) -> Float:
         centred = x - x.mean(axis=1, keepdims=True) + operation.shift.value
         return operation.scale.value / deviation * centred
     if isinstance(operation, Affine):
-        return x * operation.scale.value + operation.shift.value
+        shift = 0.0 if operation.shift is None else operation.shift.value
+        return x * operation.scale.value + shift
     if isinstance(operation, Gather):
         return x[:, list(operation.indices)]
     if isinstance(operation, DiagonalSystems):

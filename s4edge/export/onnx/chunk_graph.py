@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from s4edge.errors import S4EdgeError
 from s4edge.export.onnx.builder import GraphBuilder
-from s4edge.export.onnx.parts import after_systems, decode, encode, norm, numbers, read_inputs
+from s4edge.export.onnx.parts import (
+    after_systems,
+    decode,
+    encode,
+    norm,
+    numbers,
+    read_inputs,
+    widened,
+)
 from s4edge.export.onnx.products import causal
 from s4edge.export.onnx.slots import Slots, decay, entering, lay_out, leaving, pack, unpack
 from s4edge.model.configuration import Pooling
@@ -69,7 +77,7 @@ def chunk_graph(model: SequenceModel, chunk: int) -> onnx.ModelProto:
     slots = _slots_of(model)
     width = 1 if config.encoder == "embedding" else config.d_input
     g = GraphBuilder()
-    pooled = state_widths(config.pooling, config.d_features)
+    pooled = state_widths(config.running_pooling, config.d_features)
     packed, *pool = g.split("state", [2 * slots.count, *pooled])
     states = unpack(g, slots, packed)
     powers = np.stack([slots.leaving(t + 1) for t in range(chunk)])
@@ -81,7 +89,7 @@ def chunk_graph(model: SequenceModel, chunk: int) -> onnx.ModelProto:
     # onnxruntime's norms are quicker.
     x = encode(g, model, g.add("Reshape", "x", g.rows(width)))
     inputs = []
-    for block, old in zip(model.blocks, old_outputs, strict=True):
+    for index, (block, old) in enumerate(zip(model.blocks, old_outputs, strict=True)):
         pre = block.config.norm_placement == "pre"
         u = norm(g, block.config.norm, block.norm, x) if pre else x
         v = read_inputs(g, block.config.systems, u)
@@ -89,6 +97,7 @@ def chunk_graph(model: SequenceModel, chunk: int) -> onnx.ModelProto:
         kernel[:, 0] += numbers(block.systems.D)
         y = g.add("Add", causal(g, v, kernel, chunk), old)
         x = after_systems(g, block, x, u, y)
+        x = widened(g, block, x, config.block_widths(index)[1])
         inputs.append(v)
     chunks = g.constant([-1, chunk, len(slots.order)], "shape")
     entered = g.add("Reshape", g.concat(inputs) if len(inputs) > 1 else inputs[0], chunks)
@@ -98,7 +107,7 @@ def chunk_graph(model: SequenceModel, chunk: int) -> onnx.ModelProto:
 
     x = norm(g, config.final_norm, model.norm, x)
     if pool:
-        x, new_pool = _pool(g, config.pooling, x, pool, config.d_features, chunk)
+        x, new_pool = _pool(g, config.running_pooling, x, pool, config.d_features, chunk)
         g.concat([*new_states, *new_pool], output="next_state")
     y = decode(g, model, x, None)
     g.add("Reshape", y, g.constant([-1, chunk, config.d_output], "shape"), output="y")

@@ -18,6 +18,7 @@ from s4edge.data.metrics import Score, require_targets, score
 from s4edge.errors import S4EdgeError
 from s4edge.export.onnx.activation_ranges import activation_ranges
 from s4edge.export.onnx.chunk_graph import choose_chunk, chunk_graph, matrix_bytes
+from s4edge.export.onnx.head_graph import write_head
 from s4edge.export.onnx.precision import PRECISIONS, with_half_weights, with_int8_layers
 from s4edge.export.onnx.sequence_graph import sequence_graph
 from s4edge.export.onnx.step_graph import step_graph
@@ -61,6 +62,8 @@ class Exported:
             states, as a runtime holds them.
         activations: of an int8 graph, "calibrated" on the data or "dynamic".
         scores: on the data, of the float32 graph and of the one written; None without data.
+        head: the file with the graph that compares two of its answers, where the model has such a
+            head.
     """
 
     output: Path
@@ -78,11 +81,14 @@ class Exported:
     matrix_bytes: int | None
     activations: str | None
     scores: tuple[Score, Score] | None
+    head: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The keys of ``s4edge export --json``."""
         answer = {**self.__dict__, "output": str(self.output)}
-        scores = answer.pop("scores")
+        scores, head = answer.pop("scores"), answer.pop("head")
+        if head is not None:
+            answer["head"] = str(head)
         if scores is not None:
             before, after = scores
             answer |= {"metric": after.metric, "samples": after.samples}
@@ -138,6 +144,7 @@ def export_model(
         graph = step_graph(model) if mode == "step" else sequence_graph(model)
     description = _describe(graph, model, mode, chunk, rate)
     onnx.checker.check_model(graph, full_check=True)
+    head = None if model.head is None else write_head(model.head, path)
     with replacing(path) as temporary:
         chosen, activations, scores = _reduced(graph, precision, data, temporary, progress)
         _save(chosen, temporary, path)
@@ -168,6 +175,7 @@ def export_model(
         matrix_bytes=None if chunk is None else matrix_bytes(model, chunk),
         activations=activations,
         scores=scores,
+        head=head,
     )
 
 
@@ -233,7 +241,7 @@ def _describe(
         "d_output": config.d_output,
         "tokens": config.d_input if config.encoder == "embedding" else None,
         "state_floats": inputs["state"][1].dim_value if streams else 0,
-        "pooling": config.pooling,
+        "pooling": config.pooling if config.answers == 0 else "none",
         "length": config.length,
         "exact_samples": config.exact_samples if streams else None,
         "source": model.provenance.source,
@@ -270,7 +278,7 @@ def _compare(model: SequenceModel, path: Path) -> tuple[float, float]:
             wanted = reference.running(into)
         else:
             got = predict(graph, tokens if config.encoder == "embedding" else x)
-            wanted = reference(into)
+            wanted = reference.answer(into)
     expected = (wanted.mT if config.channels_first else wanted).numpy()
     return float(np.abs(got - expected).max()), float(np.abs(expected).max())
 
@@ -280,6 +288,9 @@ def _samples_to_check(model: SequenceModel, streams: bool) -> int:
     slowest = max(block.systems.modes().log_pole.real.max(initial=-1) for block in model.blocks)
     samples = int(np.clip(-3 / slowest, _FEWEST_SAMPLES, _MOST_SAMPLES))
     exact = model.config.exact_samples
+    # Blocks that join samples want whole numbers of them.
+    joined = int(np.prod([block.stride for block in model.config.blocks]))
+    samples += -samples % joined
     if exact is None:
         return samples
     return min(samples, exact) if streams else min(2 * exact, _MOST_SAMPLES)

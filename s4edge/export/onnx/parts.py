@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from s4edge.export.onnx.builder import GraphBuilder, gate_of
 from s4edge.model.activations import output_width
-from s4edge.model.block import Block
+from s4edge.model.block import Block, Highway
 from s4edge.model.configuration import Norm, SystemsConfig
+from s4edge.model.norms import OVER_TIME
 from s4edge.model.sequence_model import SequenceModel
 
 Float = NDArray[np.float64]
@@ -74,13 +75,13 @@ def norm(g: GraphBuilder, kind: Norm, module: nn.Module, x: str) -> str:
         power = g.add("ReduceMean", g.add("Mul", centred, centred), axes=[-1], keepdims=1)
         whitened = g.add("Div", g.add("Add", centred, g.constant(offset)), g.add("Sqrt", power))
         return g.add("Mul", whitened, g.constant(factor))
-    if kind in ("instance", "group"):
-        return _norm_over_time(g, module, x, [1] if kind == "instance" else [1, 2])
+    if kind in OVER_TIME:
+        return _norm_over_time(g, module, x, list(OVER_TIME[kind]))
     return x
 
 
 def _norm_over_time(g: GraphBuilder, module: nn.Module, x: str, axes: list[int]) -> str:
-    """Instance and group norm of (batch, length, features)."""
+    """A norm of (batch, length, features) with statistics over these axes."""
     scale, shift = (g.constant(value) for value in parameters(module, "weight", "bias"))
     centred = g.add("Sub", x, g.add("ReduceMean", x, axes=axes, keepdims=1))
     variance = g.add("ReduceMean", g.add("Mul", centred, centred), axes=axes, keepdims=1)
@@ -116,10 +117,30 @@ def after_systems(g: GraphBuilder, block: Block, x: str, u: str, y: str) -> str:
         y = g.activation(config.final_activation, y, width)
     if config.projection == "linear":
         y = linear(g, block.projection, y)
-    if config.residual:
+    if block.highway is not None:
+        y = _highway(g, block.highway, x, y, config.residual_weights[0])
+    elif config.residual:
+        if config.residual_form == "scaled":
+            y = g.add("Mul", y, g.constant(numbers(block.residual_scale), "scale"))
         y = g.add("Add", _scaled(g, x, config.residual_weights[0]),
                   _scaled(g, y, config.residual_weights[1]))  # fmt: skip
     return norm(g, config.norm, block.norm, y) if config.norm_placement == "post" else y
+
+
+def _highway(g: GraphBuilder, module: Highway, x: str, y: str, of_x: float) -> str:
+    y = linear(g, module.output, y)
+    gate = g.add("Sigmoid", g.add("Add", linear(g, module.input, x), y))
+    scaled = _scaled(g, x, of_x)
+    return g.add("Add", scaled, g.add("Mul", gate, g.add("Sub", y, scaled)))
+
+
+def widened(g: GraphBuilder, block: Block, x: str, features: int) -> str:
+    """What leaves a block of what leaves its layer, ``features`` wide, and its downsampling."""
+    config = block.config
+    if config.repeat != 1:
+        indices = np.repeat(np.arange(features), config.repeat)
+        x = g.add("Gather", x, g.constant(indices, "repeated"), axis=-1)
+    return x if config.widening is None else linear(g, block.widening, x)
 
 
 def _activated(g: GraphBuilder, module: nn.Module, activation: str, x: str) -> str:

@@ -14,10 +14,18 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from s4edge.export.onnx.builder import GraphBuilder
-from s4edge.export.onnx.parts import after_systems, decode, encode, norm, numbers, read_inputs
+from s4edge.export.onnx.parts import (
+    after_systems,
+    decode,
+    encode,
+    norm,
+    numbers,
+    read_inputs,
+    widened,
+)
 from s4edge.export.onnx.products import per_channel
 from s4edge.export.onnx.slots import Slots, decay, entering, lay_out, leaving, pack, unpack
-from s4edge.model.configuration import Pooling
+from s4edge.model.configuration import BlockConfig, ModelConfig
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
 
@@ -25,6 +33,8 @@ Float = NDArray[np.float64]
 
 # Samples that are convolved at once.
 _CHUNK = 32
+# The end of an axis, however long it is.
+_END = 2**31 - 1
 
 
 def sequence_graph(model: SequenceModel) -> onnx.ModelProto:
@@ -40,13 +50,17 @@ def sequence_graph(model: SequenceModel) -> onnx.ModelProto:
             back = _systems(g, block.backward_systems, u, f"block{index}_back_", backward=True)
             y = g.add("Add", y, back)
         x = after_systems(g, block, x, u, y)
+        features = config.block_widths(index)[1]
         if block.config.stride != 1:
-            x = _average(g, x, block.config.stride)
+            x, features = _downsampled(g, block.config, x, features)
+        x = widened(g, block, x, features)
     x = norm(g, config.final_norm, model.norm, x)
-    decode(g, model, _pool(g, config.pooling, x))
+    decode(g, model, _pool(g, config, x))
     width = 1 if config.encoder == "embedding" else config.d_input
     shape: list[str | int] = ["batch", config.d_output]
-    if config.pooling == "none":
+    if config.pooling != "none" and config.answers:
+        shape.insert(1, "answers")
+    elif config.answers_each_sample:
         strided = any(block.stride != 1 for block in config.blocks)
         shape.insert(1, "length_out" if strided else "length")
     return g.model({"x": ["batch", "length", width]}, {"y": shape}, "s4edge_sequence")
@@ -159,19 +173,47 @@ def _handed_on(g: GraphBuilder, slots: Slots, entered: str, prefix: str, backwar
     return names[1]
 
 
-def _average(g: GraphBuilder, x: str, stride: int) -> str:
-    """Averages of ``stride`` samples each."""
+def _downsampled(g: GraphBuilder, config: BlockConfig, x: str, features: int) -> tuple[str, int]:
+    """One sample of ``stride`` each, and how wide it is."""
+    stride = config.stride
+    if config.downsampling == "sample":
+        ends = (g.constant([each], "every") for each in (0, _END, 1, stride))
+        return g.add("Slice", x, *ends), features
+    if config.downsampling == "stack":
+        y = g.add("Reshape", x, g.constant([0, -1, stride, features], "shape"))
+        y = g.add("Transpose", y, perm=[0, 1, 3, 2])
+        return g.add("Reshape", y, g.constant([0, 0, -1], "shape")), features * stride
     y = g.add("Transpose", x, perm=[0, 2, 1])
     y = g.add("AveragePool", y, kernel_shape=[stride], strides=[stride])
-    return g.add("Transpose", y, perm=[0, 2, 1])
+    return g.add("Transpose", y, perm=[0, 2, 1]), features
 
 
-def _pool(g: GraphBuilder, kind: Pooling, x: str) -> str:
+def _pool(g: GraphBuilder, config: ModelConfig, x: str) -> str:
+    kind, answers = config.pooling, config.answers
+    if kind == "none":
+        return x
+    if answers != 0:
+        x = _running(g, kind, x)
+        if answers is None:
+            return x
+        start, end = (0, answers) if kind == "first" else (-answers, _END)
+        return g.add("Slice", x, *(g.constant([each], "answers") for each in (start, end, 1)))
     if kind == "mean":
         return g.add("ReduceMean", x, axes=[1], keepdims=0)
     if kind == "sum":
         return g.add("ReduceSum", x, g.constant([1], "axes"), keepdims=0)
-    if kind in ("last", "first"):
-        index = g.constant(-1 if kind == "last" else 0, "index")
-        return g.add("Gather", x, index, axis=1)
-    return x
+    index = g.constant(-1 if kind == "last" else 0, "index")
+    return g.add("Gather", x, index, axis=1)
+
+
+def _running(g: GraphBuilder, kind: str, x: str) -> str:
+    """Means or sums of the samples so far."""
+    if kind not in ("mean", "sum"):
+        return x
+    total = g.add("CumSum", x, g.constant(1, "axis"))
+    if kind == "sum":
+        return total
+    length = g.add("Gather", g.add("Shape", x), g.constant([1], "index"), axis=0)
+    ones = g.add("Expand", g.constant([1.0], "one"), length)
+    counts = g.add("CumSum", ones, g.constant(0, "axis"))
+    return g.add("Div", total, g.add("Unsqueeze", counts, g.constant([1], "axes")))

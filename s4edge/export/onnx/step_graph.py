@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from s4edge.errors import S4EdgeError
 from s4edge.export.onnx.builder import GraphBuilder
-from s4edge.export.onnx.parts import after_systems, decode, encode, norm, numbers, read_inputs
+from s4edge.export.onnx.parts import (
+    after_systems,
+    decode,
+    encode,
+    norm,
+    numbers,
+    read_inputs,
+    widened,
+)
 from s4edge.export.onnx.slots import decay, lay_out, outputs, pack, spread, unpack
 from s4edge.model.block import Block
 from s4edge.model.configuration import Pooling
@@ -38,7 +46,7 @@ def step_graph(model: SequenceModel) -> onnx.ModelProto:
     blocks = model.blocks
     slots = lay_out([block.systems.modes() for block in blocks])
     g = GraphBuilder()
-    pooled = state_widths(config.pooling, config.d_features)
+    pooled = state_widths(config.running_pooling, config.d_features)
     states, *pool = g.split("state", [2 * slots.count, *pooled])
 
     decayed = decay(g, slots, unpack(g, slots, states))
@@ -47,11 +55,12 @@ def step_graph(model: SequenceModel) -> onnx.ModelProto:
 
     x = encode(g, model, "x")
     inputs = []
-    for block, old in zip(blocks, old_outputs, strict=True):
+    for index, (block, old) in enumerate(zip(blocks, old_outputs, strict=True)):
         u = norm(g, block.config.norm, block.norm, x) if _is_pre(block) else x
         v = read_inputs(g, block.config.systems, u)
         y = g.add("Add", old, g.add("Mul", v, g.constant(first_tap(block), "tap")))
         x = after_systems(g, block, x, u, y)
+        x = widened(g, block, x, config.block_widths(index)[1])
         inputs.append(v)
     entering = g.concat(inputs) if len(inputs) > 1 else inputs[0]
     states = g.add("Add", decayed, spread(g, slots, entering))
@@ -59,7 +68,7 @@ def step_graph(model: SequenceModel) -> onnx.ModelProto:
 
     x = norm(g, config.final_norm, model.norm, x)
     if pool:
-        x, new_pool = pool_step(g, config.pooling, x, pool)
+        x, new_pool = pool_step(g, config.running_pooling, x, pool)
         g.concat([*new_states, *new_pool], output="next_state")
     decode(g, model, x)
     size = 2 * slots.count + sum(pooled)

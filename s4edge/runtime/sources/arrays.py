@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import numpy as np
 
+from s4edge.data.archives import array_names, open_archive, open_array, read_array, read_header
 from s4edge.errors import S4EdgeError
 from s4edge.runtime.sources.byte_stream import ByteStream
 from s4edge.runtime.sources.source import Begun, Block
@@ -46,23 +47,17 @@ def begin_npy(stream: ByteStream, wanted: Wanted) -> Begun:
 
 def begin_npz(file: IO[bytes], name: str, wanted: Wanted) -> Begun:
     """Open an ``.npz`` file's array ``x``, or its only one, and go on as `begin_npy`."""
-    try:
-        archive = zipfile.ZipFile(file)
-        arrays = [each[:-4] for each in archive.namelist() if each.endswith(".npy")]
-        if "x" not in arrays and len(arrays) != 1:
-            holds = f"the arrays {', '.join(arrays)}" if arrays else "no array"
-            raise S4EdgeError(f"{name} holds {holds}: expected x, or one array only")
-        chosen = "x" if "x" in arrays else arrays[0]
-        if "lengths" in arrays and chosen != "lengths":
-            with archive.open("lengths.npy") as member:
-                lengths = np.lib.format.read_array(member, allow_pickle=False)
-            if lengths.ndim == 1 and lengths.dtype.kind in "iu":
-                wanted = replace(wanted, lengths=lengths)
-        stream = ByteStream(archive.open(chosen + ".npy"), name)
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, KeyError) as error:
-        # RuntimeError: encrypted, or compressed in a way that this Python does not know
-        raise S4EdgeError(f"{name} is no readable .npz file ({_one_line(error)})") from error
-    return begin_npy(stream, wanted)
+    archive = open_archive(file, name)
+    arrays = array_names(archive)
+    if "x" not in arrays and len(arrays) != 1:
+        holds = f"the arrays {', '.join(arrays)[:200]}" if arrays else "no array"
+        raise S4EdgeError(f"{name} holds {holds}: expected x, or one array only")
+    chosen = "x" if "x" in arrays else arrays[0]
+    if "lengths" in arrays and chosen != "lengths":
+        lengths = read_array(archive, "lengths", name)
+        if lengths.ndim == 1 and lengths.dtype.kind in "iu":
+            wanted = replace(wanted, lengths=lengths)
+    return begin_npy(ByteStream(open_array(archive, chosen, name), name), wanted)
 
 
 class _Reader:
@@ -75,13 +70,9 @@ class _Reader:
 def _read_header(stream: ByteStream) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     reader: Any = _Reader(stream)
     try:
-        version = np.lib.format.read_magic(reader)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0
-        }.get(version)  # fmt: skip
-        if read is None:
-            raise ValueError(f"version {version}")
-        shape, fortran, dtype = read(reader)
+        shape, fortran, dtype = read_header(reader)
+        if min(shape, default=0) < 0:
+            raise ValueError(f"a shape of {shape}")
     except S4EdgeError:
         raise
     except Exception as error:  # numpy has several kinds for damaged headers
@@ -157,9 +148,10 @@ def _column_by_column(
     width: int,
 ) -> Iterator[Block]:
     """Samples of an array in Fortran's order, whose numbers lie far apart: mapped, from a copy."""
+    needed = math.prod(shape) * dtype.itemsize
     with tempfile.TemporaryFile() as copy:
         try:
-            while data := stream.some(1 << 20):
+            while copy.tell() < needed and (data := stream.some(min(needed, 1 << 20))):
                 copy.write(data)
             copy.flush()
         except OSError as error:
@@ -167,7 +159,7 @@ def _column_by_column(
                 f"cannot copy {stream.name} to {tempfile.gettempdir()}: {error.strerror}; save the "
                 "array with numpy.ascontiguousarray"
             ) from error
-        if copy.tell() < int(np.prod(shape)) * dtype.itemsize:
+        if copy.tell() < needed:
             raise S4EdgeError(f"{stream.name} is cut off")
         if not length:
             return

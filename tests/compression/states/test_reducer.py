@@ -20,12 +20,13 @@ from s4edge.compression.states.calibration import (
 )
 from s4edge.compression.states.output_descent import descend
 from s4edge.compression.states.reducer import Reducer
+from s4edge.compression.states.step import ReduceStates
 from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.systems.hinf import hinf_distance
 from s4edge.training.initial import initial_model
-from s4edge.workflows.compress import make_settings
+from s4edge.workflows.inputs import calibration_of
 
 SEQUENCES = 120
 
@@ -49,8 +50,9 @@ def accuracy(model: SequenceModel, data: tuple[torch.Tensor, torch.Tensor]) -> f
 
 
 def reducer_of(model: SequenceModel, x: torch.Tensor, allocate: str, refine: bool) -> Reducer:
-    calibration = s4edge.api.calibration_of(model, x)
-    return Reducer(model, make_settings("balanced", calibration, allocate, refine), calibration)
+    calibration = calibration_of(model, x)
+    settings = ReduceStates(allocate=allocate, refine=refine).settings(calibration)
+    return Reducer(model, settings, calibration)
 
 
 @pytest.fixture(scope="module")

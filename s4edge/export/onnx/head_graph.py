@@ -1,0 +1,80 @@
+"""The graph of a head that compares a model's answers to two sequences.
+
+The model's own graph gives the answers (features of one document each); this one, a file of its
+own beside it, takes two of them: ``first`` and ``second`` (batch, features) to ``y`` (batch,
+d_output).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+from s4edge.errors import S4EdgeError
+from s4edge.export.onnx.builder import GraphBuilder
+from s4edge.export.onnx.parts import linear
+from s4edge.files import replacing
+from s4edge.model.head import Head
+
+_TOLERANCE = 1e-3
+_CHECK_BATCH = 8
+
+
+def head_path(path: Path) -> Path:
+    """Where the head of the model in a graph's file lies."""
+    return path.with_name(f"{path.stem}-head{path.suffix}")
+
+
+def head_graph(head: Head) -> onnx.ModelProto:
+    """Build the graph of a head."""
+    g = GraphBuilder()
+    parts = ["first", "second"]
+    if head.config.contrasts:
+        parts += [g.add("Sub", "first", "second"), g.add("Mul", "first", "second")]
+    y = g.concat(parts)
+    *hidden, last = head.layers
+    for layer, width in zip(hidden, head.config.widths, strict=True):
+        y = g.activation(head.config.activation, linear(g, layer, y), width)
+    linear(g, last, y, output="y")
+    shape: list[str | int] = ["batch", head.features]
+    return g.model(
+        {"first": shape, "second": shape}, {"y": ["batch", head.config.d_output]}, "s4edge_head"
+    )
+
+
+def write_head(head: Head, path: Path) -> Path:
+    """Write a head beside its model's graph, checked against the head.
+
+    Raises:
+        S4EdgeError: the file cannot be written, or the graph differs from the head.
+    """
+    path = head_path(path)
+    graph = head_graph(head)
+    onnx.checker.check_model(graph, full_check=True)
+    with replacing(path) as temporary:
+        try:
+            onnx.save(graph, temporary)
+        except (OSError, ValueError) as error:
+            raise S4EdgeError(f"cannot write {path}: {error}") from error
+        shape = (_CHECK_BATCH, head.features)
+        rng = np.random.default_rng(0)
+        first, second = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
+        session = onnxruntime.InferenceSession(
+            graph.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        (got,) = session.run(["y"], {"first": first, "second": second})
+        with torch.no_grad():
+            dtype = next(nn.Module.parameters(head)).dtype
+            inputs = (torch.from_numpy(each).to(dtype) for each in (first, second))
+            wanted = head(*inputs).double().numpy()
+        if not np.abs(got - wanted).max() <= _TOLERANCE * np.abs(wanted).max():
+            raise S4EdgeError(
+                f"the graph of the head differs from it by {np.abs(got - wanted).max():.3g}: it is "
+                "not written"
+            )
+    return path

@@ -1,0 +1,79 @@
+"""What workflows begin with: a model from its file, and what it is calibrated on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from s4edge.checkpoints.hub import find_weights
+from s4edge.checkpoints.read import read_checkpoint
+from s4edge.compression.states.calibration import Calibration, select
+from s4edge.data.dataset import Data, load_data
+from s4edge.model.file import load_model, read_description
+from s4edge.model.sequence_model import SequenceModel
+from s4edge.workflows.audience import NOBODY, Audience
+
+
+def load(path: Path, facts: Mapping[str, Any] | None = None) -> SequenceModel:
+    """A compressed model or an upstream checkpoint.
+
+    Args:
+        path: of the file, or of a hub's model folder.
+        facts: for checkpoints, what their tensors do not hold, by upstream's names.
+
+    Raises:
+        S4EdgeError: the file cannot be read, or a fact is missing.
+    """
+    path = find_weights(path)
+    if read_description(path) is not None:
+        return load_model(path)
+    return read_checkpoint(path, facts)
+
+
+def read_model(
+    path: Path, facts: Mapping[str, Any] | None = None, audience: Audience = NOBODY
+) -> SequenceModel:
+    """`load`, telling what was assumed and how to say otherwise."""
+    model = load(path, facts)
+    provenance = model.provenance
+    if provenance.assumed and not provenance.history:
+        assumed = ", ".join(f"{key}={value}" for key, value in provenance.assumed.items())
+        audience.note(
+            f"Assumed, as the file does not say: {assumed} (override with --set KEY=VALUE)."
+        )
+    return model
+
+
+def calibration_of(model: SequenceModel, data: Data | NDArray[Any] | torch.Tensor) -> Calibration:
+    """Data or an array as what a model is calibrated on.
+
+    Raises:
+        S4EdgeError: the model does not take it.
+    """
+    if isinstance(data, Data):
+        lengths = None if data.lengths is None else torch.from_numpy(data.lengths)
+        return select(model, torch.from_numpy(data.x), lengths, data.source)
+    return select(model, torch.as_tensor(data), None, "the calibration data")
+
+
+def read_calibration(
+    model: SequenceModel, source: str | None, audience: Audience = NOBODY
+) -> Calibration | None:
+    """The sequences of a file or callable, telling so if not all of them are used.
+
+    Raises:
+        S4EdgeError: they cannot be read, or the model does not take them.
+    """
+    if source is None:
+        return None
+    calibration = calibration_of(model, load_data(source))
+    if len(calibration) < calibration.given:
+        audience.note(
+            f"Calibrating on {len(calibration):,} of the {calibration.given:,} sequences, evenly "
+            "chosen: more would take too much memory."
+        )
+    return calibration

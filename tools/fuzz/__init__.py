@@ -1,0 +1,1 @@
+"""Mutated real files against every reader of files that come from elsewhere."""
