@@ -31,8 +31,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from s4edge.arrays import Single
 from s4edge.bench.latencies import Latencies
 from s4edge.bench.machine.memory import memory_use, peak_rss_bytes
 from s4edge.bench.pace import run_paced
@@ -146,7 +146,7 @@ class Worker:
         return {**found, "cpu_seconds": time.process_time()}
 
 
-def _noise(info: GraphInfo, run: int) -> npt.NDArray[np.float32]:
+def _noise(info: GraphInfo, run: int) -> Single:
     """Samples as the graph takes them, (runs, 1, d_input) or (runs, 1, T, d_input).
 
     Made without numpy.random, which takes longer to import and more memory than many a graph.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from s4edge.arrays import Int, Single
 from s4edge.data.archives import array_names, open_archive, read_array, unreadable
 from s4edge.errors import S4EdgeError
 
@@ -31,9 +32,9 @@ class Data:
         source: where it came from, for messages.
     """
 
-    x: NDArray[np.float32] | NDArray[np.int64]
+    x: Single | Int
     y: Array | None
-    lengths: NDArray[np.int64] | None
+    lengths: Int | None
     source: str
 
     def __len__(self) -> int:
@@ -44,7 +45,7 @@ class Data:
         for start in range(0, len(self), size):
             yield self.part(slice(start, start + size))
 
-    def part(self, rows: slice | NDArray[np.int64]) -> Data:
+    def part(self, rows: slice | Int) -> Data:
         """Some of the sequences."""
         return Data(
             self.x[rows],

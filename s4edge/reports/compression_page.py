@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from s4edge.compression.states.base import Float, Int
+from s4edge.arrays import Float, Int
 from s4edge.compression.states.shared import h2_distance
 from s4edge.compression.states.spectrum import Spectrum, model_spectra
 from s4edge.compression.states.unit import Unit, units_of

@@ -14,16 +14,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from s4edge.compression.states.base import Float, Int
+from s4edge.arrays import Complex, Float, Int
 from s4edge.compression.states.spectrum import Spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Complex = NDArray[np.complex128]
 
 # Each stands for a variable of page.css, and in a browser without them for itself.
 INK, MUTED, FAINT, CARD = "#24292e", "#68717a", "#dfe3e7", "#fefefe"

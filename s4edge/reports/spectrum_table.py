@@ -9,7 +9,7 @@ import rich.box
 from rich.table import Table
 from rich.text import Text
 
-from s4edge.compression.states.base import Float
+from s4edge.arrays import Float
 from s4edge.compression.states.spectrum import Spectrum, smaller_sizes
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"

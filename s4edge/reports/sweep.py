@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from s4edge.compression.states.base import Float, Int
+from s4edge.arrays import Float, Int
 from s4edge.compression.states.reducer import Settings
 from s4edge.compression.trade_off import TradeOff
 from s4edge.files import replacing

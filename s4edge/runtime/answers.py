@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from s4edge.arrays import Int, Single
 from s4edge.errors import S4EdgeError
 from s4edge.runtime.graph import Graph
 from s4edge.runtime.sources import Source, open_source
 from s4edge.runtime.sources.source import Block
 from s4edge.runtime.stream import Stream
-
-Floats = npt.NDArray[np.float32]
 
 ON_NAN = ("error", "skip", "zero")
 # Of one piece that is run before answers are handed on: a tenth of a second of work or less.
@@ -39,7 +37,7 @@ class Answer:
     """
 
     sample: int
-    y: Floats
+    y: Single
     seconds: float | None = None
     best: int | None = None
     sequence: int | None = None
@@ -117,9 +115,9 @@ class StreamRun:
         self._warnings: list[str] = []
         self._ready: deque[Answer] = deque()
         # Numbers of the samples that are in the stream and not yet answered.
-        self._due: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        self._due: Int = np.empty(0, np.int64)
         # The last output, the number of its sample, and whether it was not answered.
-        self._y: Floats | None = None
+        self._y: Single | None = None
         self._at = 0
         self._open = False
         self._fed = self._total_fed = self._bad = self._nanoseconds = 0
@@ -199,7 +197,7 @@ class StreamRun:
             if left <= 0:  # without waiting for more
                 return
 
-    def _prepared(self, block: Block) -> tuple[Floats, npt.NDArray[np.int64], S4EdgeError | None]:
+    def _prepared(self, block: Block) -> tuple[Single, Int, S4EdgeError | None]:
         """What the graph takes, the samples' numbers from 1, and what is wrong after these."""
         info = self._graph.info
         block = np.asarray(block)
@@ -254,7 +252,7 @@ class StreamRun:
             return x[finite], numbers[finite], None
         return np.where(np.isfinite(x), x, np.float32(0)), numbers, None
 
-    def _feed(self, x: Floats, numbers: npt.NDArray[np.int64]) -> None:
+    def _feed(self, x: Single, numbers: Int) -> None:
         """Run samples; answers that are ready are put into line."""
         self._torn = True
         while len(x):
@@ -298,7 +296,7 @@ class StreamRun:
                 f"sequences of {length} only: fill it up with --pad if that is how it was trained"
             )
 
-    def _collect(self, outputs: Floats, end: bool) -> None:
+    def _collect(self, outputs: Single, end: bool) -> None:
         """Put the answers among outputs, (1, n, d_output), into line.
 
         The last output is one where it ends its sequence.
@@ -322,7 +320,7 @@ class StreamRun:
             self._answer(self._at, self._y, end)
             self._open = False
 
-    def _answer(self, number: int, y: Floats, end: bool) -> None:
+    def _answer(self, number: int, y: Single, end: bool) -> None:
         if not np.isfinite(y).all():
             raise S4EdgeError(
                 f"the output of {self._graph.info.path} after sample {number} of {self._name} is "
@@ -359,7 +357,7 @@ class StreamRun:
             if text not in self._warnings:
                 self._warnings.append(text)
 
-    def _timed(self, call: Callable[..., Floats], *arguments: Any) -> Floats:
+    def _timed(self, call: Callable[..., Single], *arguments: Any) -> Single:
         start = time.perf_counter_ns()
         try:
             y = call(*arguments)

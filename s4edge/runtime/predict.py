@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
+from s4edge.arrays import Int, Single
 from s4edge.errors import S4EdgeError
 from s4edge.runtime.graph import Graph, told_of
 from s4edge.runtime.stream import Stream
-
-Floats = npt.NDArray[np.float32]
 
 _BATCH = 250
 
 
 def predict(
     graph: Graph,
-    x: Floats | npt.NDArray[np.int64],
-    lengths: npt.NDArray[np.int64] | None = None,
+    x: Single | Int,
+    lengths: Int | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
-) -> Floats:
+) -> Single:
     """Run sequences from zero state: streamed, or through a sequence graph at once.
 
     Args:
@@ -77,7 +75,7 @@ def predict(
     return outputs
 
 
-def features(graph: Graph, x: Floats | npt.NDArray[np.int64]) -> Floats:
+def features(graph: Graph, x: Single | Int) -> Single:
     """Sequences as a graph takes them, (samples, length, d_input) float32: tokens become floats.
 
     Raises:
@@ -99,16 +97,16 @@ def features(graph: Graph, x: Floats | npt.NDArray[np.int64]) -> Floats:
 
 def _predict_at_once(
     graph: Graph,
-    x: Floats,
-    lengths: npt.NDArray[np.int64],
+    x: Single,
+    lengths: Int,
     progress: Callable[[float], None],
-) -> Floats:
+) -> Single:
     """Sequences of one length together: a model that looks ahead must not see padding."""
     if graph.info.pooling == "none" and len(set(lengths.tolist())) > 1:
         raise S4EdgeError(
             f"{graph.info.path} gives an output per sample; sequences must be of one length"
         )
-    outputs: Floats | None = None
+    outputs: Single | None = None
     done = 0
     for length in np.unique(lengths):
         rows = np.flatnonzero(lengths == length)

@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from s4edge.arrays import Single
 from s4edge.errors import S4EdgeError
 from s4edge.runtime.graph import Graph, failed
-
-Floats = npt.NDArray[np.float32]
 
 
 class Stream:
@@ -49,18 +48,18 @@ class Stream:
         self._session = graph.session
         self.samples_per_run = info.samples_per_run or 1
         between = () if info.mode == "step" else (self.samples_per_run,)
-        self._x: Floats = np.zeros((batch, *between, info.d_input), np.float32)
-        self._y: Floats = np.zeros((batch, *between, info.d_output), np.float32)
-        self._states: tuple[Floats, Floats] = (
+        self._x: Single = np.zeros((batch, *between, info.d_input), np.float32)
+        self._y: Single = np.zeros((batch, *between, info.d_output), np.float32)
+        self._states: tuple[Single, Single] = (
             np.zeros((batch, info.state_floats), np.float32),
             np.zeros((batch, info.state_floats), np.float32),
         )
-        self._waiting: Floats = np.zeros((batch, 0, info.d_input), np.float32)
+        self._waiting: Single = np.zeros((batch, 0, info.d_input), np.float32)
         # One binding for each direction: the state is never copied, the buffers swap roles.
         self._bindings = (self._bind(0, 1), self._bind(1, 0))
         self._current = 0
 
-    def step(self, x: npt.ArrayLike) -> Floats:
+    def step(self, x: npt.ArrayLike) -> Single:
         """Take in what one run of the graph takes, and give the output after each sample of it.
 
         Args:
@@ -101,7 +100,7 @@ class Stream:
         self._current = 1 - self._current
         return self._y
 
-    def extend(self, x: npt.ArrayLike) -> Floats:
+    def extend(self, x: npt.ArrayLike) -> Single:
         """Take in any number of samples and give the outputs that are ready.
 
         Args:
@@ -129,7 +128,7 @@ class Stream:
         self._waiting = self._waiting[:, :0]
         run = self.samples_per_run
         whole = samples.shape[1] // run * run
-        y: Floats = np.empty((batch, whole, self._y.shape[-1]), np.float32)
+        y: Single = np.empty((batch, whole, self._y.shape[-1]), np.float32)
         for start in range(0, whole, run):
             part = samples[:, start : start + run]
             y[:, start : start + run] = self.step(part.reshape(self._x.shape)).reshape(
@@ -138,7 +137,7 @@ class Stream:
         self._waiting = samples[:, whole:].copy()
         return y
 
-    def finish(self) -> Floats:
+    def finish(self) -> Single:
         """Give the outputs after the samples that wait for a whole chunk.
 
         They go on waiting: a sequence may be carried on after a look at its last outputs.
@@ -154,7 +153,7 @@ class Stream:
         filled = np.zeros(self._x.shape, np.float32)
         filled[:, :count] = waiting
         self._waiting = waiting[:, :0]
-        y: Floats = self.step(filled)[:, :count].copy()
+        y: Single = self.step(filled)[:, :count].copy()
         self._current, self._waiting = 1 - self._current, waiting
         return y
 
@@ -164,13 +163,13 @@ class Stream:
         self._waiting = self._waiting[:, :0]
 
     @property
-    def state(self) -> Floats:
+    def state(self) -> Single:
         """A copy of the packed state after the last whole chunk, (batch, S)."""
-        state: Floats = self._states[self._current].copy()
+        state: Single = self._states[self._current].copy()
         return state
 
     @property
-    def waiting(self) -> Floats:
+    def waiting(self) -> Single:
         """A copy of the samples that wait for a whole chunk, (batch, fewer than T, d_input)."""
         return self._waiting.copy()
 

@@ -15,15 +15,12 @@ Source: B. Moore, "Principal component analysis in linear systems" (1981). Facto
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Bool, Complex, Float, Int
 from s4edge.systems.generators import Generators, same_shape
 from s4edge.systems.lapack import jacobi_svd
-from s4edge.systems.modes import Int, Modes, log1p
+from s4edge.systems.modes import Modes, log1p
 from s4edge.systems.parallel import blocks_of, map_blocks
-
-Complex = NDArray[np.complex128]
-Float = NDArray[np.float64]
 
 # States below this Hankel singular value, relative to the largest, are beyond double precision.
 NEGLIGIBLE = 1e-15
@@ -97,7 +94,7 @@ class RealSystems:
         U[hard], sigma[hard], V[hard] = jacobi_svd(product[hard])
         return U, sigma, V
 
-    def _eigh(self, which: Int, product: Float) -> tuple[Float, Float, NDArray[np.bool_]]:
+    def _eigh(self, which: Int, product: Float) -> tuple[Float, Float, Bool]:
         """Eigenvalues by QR iteration, made relatively accurate afterwards where that is possible.
 
         The vectors ``V`` are orthogonal to rounding, so that ``V^T (R S R^T) V`` formed from the
@@ -125,7 +122,7 @@ class RealSystems:
             first_order = np.abs(near / smaller)
             # What a pair's entry adds to its values: e^2 / gap, or e where they are equal.
             change = first_order * np.fmin(np.abs(turn), 1)
-        accurate: NDArray[np.bool_] = (change <= _UNCHANGED).all(axis=(1, 2))
+        accurate: Bool = (change <= _UNCHANGED).all(axis=(1, 2))
         turn[~(np.abs(turn) < 0.1) | (first_order <= _UNCHANGED)] = 0
         V += V @ turn
         order = np.argsort(-size, axis=1, kind="stable")

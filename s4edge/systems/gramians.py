@@ -15,13 +15,9 @@ weighted least squares problems" (1998).
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Complex, Float, Int
 from s4edge.systems.lapack import pivoted_r
-
-Complex = NDArray[np.complex128]
-Float = NDArray[np.float64]
-Int = NDArray[np.int64]
 
 # |a| of a pole that is over within a sample, in double precision; below, products underflow.
 _FASTEST = -350.0

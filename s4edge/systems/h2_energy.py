@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from s4edge.arrays import Complex, Float, Int
 from s4edge.systems.gramians import real_factor
-from s4edge.systems.modes import Complex, Float, Int, Modes, expm1, log1p
+from s4edge.systems.modes import Modes, expm1, log1p
 
 # Between two poles that are equal: 0 would leave 0 / 0 in derivatives and weights.
 NUDGE = 1e-30

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from s4edge.systems.modes import Complex, Modes, expm1
+from s4edge.arrays import Complex, Float, FloatPerChannel, Int
+from s4edge.systems.modes import Modes, expm1
 from s4edge.systems.parallel import blocks_of, map_blocks
-
-Float = NDArray[np.float64]
-Int = NDArray[np.int64]
 
 # Where a resonance of half-width 1 - |a| can peak, in half-widths from the pole's angle.
 _AROUND = np.array([-8, -4, -2, -1, -0.5, -0.25, 0, 0.25, 0.5, 1, 2, 4, 8])
@@ -23,7 +20,7 @@ _MOST = 32
 _CACHED = 2**15
 
 
-def frequency_response(modes: Modes, omega: Float) -> NDArray[np.complex128]:
+def frequency_response(modes: Modes, omega: Float) -> Complex:
     """``sum_k K[k] exp(-i omega k)`` of stable systems.
 
     Args:
@@ -47,7 +44,7 @@ def _response(log_pole: Complex, weight: Complex, omega: Float) -> Complex:
     return out
 
 
-def hinf_distance(first: Modes, second: Modes) -> Float:
+def hinf_distance(first: Modes, second: Modes) -> FloatPerChannel:
     """(channels,) largest gain of the difference of two sets of stable systems, as found.
 
     The difference is sampled uniformly and around the angle of every pole as wide as its resonance,

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cython_lapack
 
-Float = NDArray[np.float64]
-Int = NDArray[np.int64]
+from s4edge.arrays import Float
 
 
 def _routine(name: str, arguments: int) -> Callable[..., None]:

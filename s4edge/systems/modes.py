@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Complex = NDArray[np.complex128]
-Float = NDArray[np.float64]
-Int = NDArray[np.int64]
-
+from s4edge.arrays import (
+    BoolPerMode,
+    ComplexPerChannelAndMode,
+    ComplexPerMode,
+    FloatPerChannel,
+    FloatPerChannelAndSample,
+    Int,
+    IntPerChannel,
+    IntPerMode,
+)
 
 # The logarithm of a pole that is 0 for every purpose.
 _AT_ONCE = -700.0
@@ -57,9 +62,9 @@ class Modes:
         channels: number of channels; a channel may have no mode.
     """
 
-    log_pole: Complex
-    weight: Complex
-    channel: Int
+    log_pole: ComplexPerMode
+    weight: ComplexPerMode
+    channel: IntPerMode
     channels: int
 
     @staticmethod
@@ -97,7 +102,7 @@ class Modes:
         )
 
     @staticmethod
-    def constant(gain: Float) -> Modes:
+    def constant(gain: FloatPerChannel) -> Modes:
         """Feed-throughs, (channels,), as modes that are over at once; none where it is 0."""
         channel = np.flatnonzero(gain)
         return Modes.make(np.full(len(channel), _AT_ONCE), gain[channel], channel, len(gain))
@@ -109,28 +114,28 @@ class Modes:
         )
 
     @property
-    def is_real(self) -> NDArray[np.bool_]:
+    def is_real(self) -> BoolPerMode:
         """(modes,) whether the pole is exactly real."""
         return (self.log_pole.imag == 0) | (self.log_pole.imag == np.pi)
 
     @property
-    def is_stable(self) -> NDArray[np.bool_]:
+    def is_stable(self) -> BoolPerMode:
         """(modes,) whether ``|a| < 1``."""
         return self.log_pole.real < 0
 
     @property
-    def pole(self) -> Complex:
+    def pole(self) -> ComplexPerMode:
         """(modes,) ``a``; exactly real where ``is_real``."""
         pole = np.exp(self.log_pole)
         return np.where(self.is_real, pole.real, pole)
 
     @property
-    def real_states(self) -> Int:
+    def real_states(self) -> IntPerChannel:
         """(channels,) real states of each channel's recurrence: 2 for a pair, 1 for a real pole."""
         cost = np.where(self.is_real, 1, 2)
         return np.bincount(self.channel, weights=cost, minlength=self.channels).astype(np.int64)
 
-    def select(self, mask: NDArray[np.bool_]) -> Modes:
+    def select(self, mask: BoolPerMode) -> Modes:
         """The modes where ``mask`` (modes,) is true, over the same channels."""
         return Modes(self.log_pole[mask], self.weight[mask], self.channel[mask], self.channels)
 
@@ -142,11 +147,11 @@ class Modes:
             part.log_pole, part.weight, np.searchsorted(channels, part.channel), len(channels)
         )
 
-    def kernel(self, length: int) -> Float:
+    def kernel(self, length: int) -> FloatPerChannelAndSample:
         """(channels, length) the kernels, summed mode by mode (slow; for tests and plots)."""
         return self.at(np.arange(length))
 
-    def at(self, steps: Int) -> Float:
+    def at(self, steps: Int) -> FloatPerChannelAndSample:
         """(channels, points) the kernels at some samples, (points,)."""
         log_pole, weight = self.padded()
         out = np.zeros((self.channels, len(steps)))
@@ -155,7 +160,7 @@ class Modes:
             out += (weight[:, column, None] * powers).real
         return out
 
-    def padded(self) -> tuple[Complex, Complex]:
+    def padded(self) -> tuple[ComplexPerChannelAndMode, ComplexPerChannelAndMode]:
         """``log_pole`` and ``weight`` as (channels, most modes of any channel) arrays.
 
         Channels with fewer modes are filled with modes of weight 0 and pole ``exp(-1)``.

@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+from s4edge.arrays import Int
 
-Int = NDArray[np.int64]
 Result = TypeVar("Result")
 
 

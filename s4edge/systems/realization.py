@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from s4edge.arrays import Complex, Float
 from s4edge.systems.balancing import NEGLIGIBLE
 from s4edge.systems.generators import Generators, same_shape
 from s4edge.systems.lapack import jacobi_svd
-from s4edge.systems.modes import Complex, Float, Modes, expm1
+from s4edge.systems.modes import Modes, expm1
 
 # A faster pole is moved here: of v / a, as much as 1 / a is lost to cancellation, also in the
 # float32 in which models are stored; of a pole at 0 nothing would be left.

@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from s4edge.arrays import Int
 from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
 from s4edge.training.processes import Processes
 
-Int = NDArray[np.int64]
 _ORDER, _DROPOUT, _SPLIT = range(3)
 
 

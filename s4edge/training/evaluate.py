@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from s4edge.arrays import Single
 from s4edge.data.dataset import Data
 from s4edge.data.metrics import Score, score
 from s4edge.errors import S4EdgeError
@@ -19,7 +19,7 @@ _BATCH_FLOATS = 4_000_000
 
 def predict(
     model: SequenceModel, data: Data, progress: Callable[[float], None] = lambda fraction: None
-) -> NDArray[np.float32]:
+) -> Single:
     """Outputs for all sequences, batch by batch, as a convolution.
 
     Returns:
@@ -38,7 +38,7 @@ def predict(
     config = model.config
     time = 2 if config.channels_first else 1
     size = max(1, _BATCH_FLOATS // (data.x.shape[min(time, data.x.ndim - 1)] * config.d_model))
-    outputs: list[NDArray[np.float32]] = []
+    outputs: list[Single] = []
     dtype = model.dtype
     with torch.inference_mode():
         for batch in data.batches(size):
@@ -52,7 +52,7 @@ def predict(
 
 def _predict_by_length(
     model: SequenceModel, data: Data, progress: Callable[[float], None]
-) -> NDArray[np.float32]:
+) -> Single:
     """Sequences of one length together: a model that looks ahead must not see padding."""
     assert data.lengths is not None
     found = np.unique(data.lengths)
@@ -61,7 +61,7 @@ def _predict_by_length(
             f"{data.source}: the model looks ahead and gives an output per sample; its sequences "
             "must be of one length"
         )
-    outputs: NDArray[np.float32] | None = None
+    outputs: Single | None = None
     for done, length in enumerate(found):
         rows = data.lengths == length
         y = predict(model, Data(data.x[rows, :length], None, None, data.source))

@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from s4edge.arrays import Complex
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import BlockConfig, Encoder, ModelConfig, Pooling, SystemsConfig
 from s4edge.model.sequence_model import Provenance, SequenceModel
@@ -23,7 +23,7 @@ from s4edge.systems.modes import Modes, expm1
 Start = Literal["lin", "legs"]
 
 
-def poles(start: Start, pairs: int) -> NDArray[np.complex128]:
+def poles(start: Start, pairs: int) -> Complex:
     """(pairs,) of the continuous system, the half with positive imaginary parts, slowest first."""
     if start == "lin":
         return np.asarray(-0.5 + 1j * math.pi * np.arange(pairs), dtype=np.complex128)
@@ -97,7 +97,7 @@ def initial_model(
     return model.eval()
 
 
-def _without_real_poles(log_pole: NDArray[np.complex128]) -> NDArray[np.complex128]:
+def _without_real_poles(log_pole: Complex) -> Complex:
     """S4D-Lin's first pole is real, but free to leave the real axis: so it stays a pair here."""
     nearly = 1e-4 * np.abs(log_pole.real)
     return np.where(log_pole.imag == 0, log_pole + 1j * nearly, log_pole)

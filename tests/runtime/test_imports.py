@@ -23,6 +23,7 @@ def test_a_stream_imports_no_more_than_it_needs() -> None:
     found = modules_of("from s4edge.runtime import Stream, open_graph") - needed
     assert {name for name in found if name.startswith("s4edge")} == {
         "s4edge",
+        "s4edge.arrays",
         "s4edge.errors",
         "s4edge.version",
         "s4edge.runtime",

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from s4edge.compression.states.base import Float, Int
+from s4edge.arrays import Float, Int
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from s4edge.arrays import Float, FloatPerChannel, FloatPerChannelAndLag, Int, IntPerChannel
 from s4edge.systems.modes import Modes
-
-Float = NDArray[np.float64]
-Int = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -24,7 +19,7 @@ class Use:
         horizon: samples after which nobody looks, or None.
     """
 
-    autocorrelation: Float | None = None
+    autocorrelation: FloatPerChannelAndLag | None = None
     horizon: int | None = None
 
     def of_channels(self, channels: Int) -> Use:
@@ -52,14 +47,14 @@ class Reduced:
 
     modes: Modes
     hankel: list[Float]
-    error_bound: Float
-    feedthrough: Float | None = None
+    error_bound: FloatPerChannel
+    feedthrough: FloatPerChannel | None = None
 
 
 class Method(Protocol):
     """A method of reduction."""
 
-    def __call__(self, modes: Modes, orders: Int, use: Use = UNKNOWN) -> Reduced:
+    def __call__(self, modes: Modes, orders: IntPerChannel, use: Use = UNKNOWN) -> Reduced:
         """Reduce every channel to its order.
 
         Args:

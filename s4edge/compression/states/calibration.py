@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s4edge.compression.states.base import Float, Int
+from s4edge.arrays import Float, Int
 from s4edge.errors import S4EdgeError
 from s4edge.model.block import reversed_input
 from s4edge.model.sequence_model import SequenceModel

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from s4edge.compression.states.base import Float, Int
+from s4edge.arrays import FloatPerChannel, IntPerChannel
 from s4edge.compression.states.shared import h2_distance
 from s4edge.systems.balancing import hankel_singular_values
 from s4edge.systems.hinf import hinf_distance
@@ -30,10 +30,10 @@ class Certificates:
         lower: no system of the reduced order has a smaller H-infinity error.
     """
 
-    hinf: Float
-    h2: Float
-    bound: Float
-    lower: Float
+    hinf: FloatPerChannel
+    h2: FloatPerChannel
+    bound: FloatPerChannel
+    lower: FloatPerChannel
 
     def to_json(self) -> dict[str, Any]:
         """As `channel_...` keys of an entry of the history."""
@@ -46,7 +46,11 @@ class Certificates:
 
 
 def certify(
-    before: Modes, reduced: Modes, stored: Modes, feedthrough: Float, bound: Float
+    before: Modes,
+    reduced: Modes,
+    stored: Modes,
+    feedthrough: FloatPerChannel,
+    bound: FloatPerChannel,
 ) -> Certificates:
     """Compare systems with what was stored of their reduction.
 
@@ -78,7 +82,7 @@ def certify(
     return out
 
 
-def _next_singular_value(modes: Modes, orders: Int, free: Any) -> Float:
+def _next_singular_value(modes: Modes, orders: IntPerChannel, free: Any) -> FloatPerChannel:
     """Of the kernel from its first sample on, or from the second where ``D`` is free."""
     weight = np.where(free[modes.channel], modes.weight * modes.pole, modes.weight)
     shifted = Modes.make(modes.log_pole, weight, modes.channel, modes.channels)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s4edge.compression.states.base import Float, Int
+from s4edge.arrays import Float, Int
 
 
 @dataclass(frozen=True)

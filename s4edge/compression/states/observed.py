@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s4edge.compression.states.base import Float, Use
+from s4edge.arrays import Float
+from s4edge.compression.states.base import Use
 from s4edge.compression.states.calibration import (
     Calibration,
     Gradients,

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from s4edge.arrays import Float, Int
 from s4edge.compression.states.allocation import Curves, Walk, walk
-from s4edge.compression.states.base import Float, Int, Use
+from s4edge.compression.states.base import Use
 from s4edge.compression.states.calibration import (
     Calibration,
     Passage,

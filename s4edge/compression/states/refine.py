@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from s4edge.compression.states.base import Float
+from s4edge.arrays import Complex, Float
 from s4edge.compression.states.kernel_error import KernelError
-from s4edge.systems.modes import Complex, Modes
+from s4edge.systems.modes import Modes
 
 # Of the decay rate's logarithm: a memory of hardly a sample.
 _FASTEST = 2.0

@@ -24,15 +24,11 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from s4edge.arrays import Complex, Float, FloatPerChannel, Int
 from s4edge.systems.gramians import real_factor
 from s4edge.systems.modes import Modes, expm1
-
-Complex = NDArray[np.complex128]
-Float = NDArray[np.float64]
-Int = NDArray[np.int64]
 
 # Of the input, between neighbouring samples.
 CORRELATION = 0.9
@@ -132,7 +128,7 @@ def refit(systems: SharedModes, pole: Complex) -> Complex:
     return np.stack(solutions, axis=1)
 
 
-def h2_distance(first: Modes, second: Modes) -> Float:
+def h2_distance(first: Modes, second: Modes) -> FloatPerChannel:
     """(channels,) root of the sum of squares of the difference of two sets of stable kernels."""
     difference = first.minus(second)
     log_pole, w = difference.padded()

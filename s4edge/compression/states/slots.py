@@ -6,11 +6,12 @@ import dataclasses
 
 import numpy as np
 
-from s4edge.compression.states.base import Float, Int, Method
+from s4edge.arrays import FloatPerChannel, IntPerChannel
+from s4edge.compression.states.base import Method
 from s4edge.systems.modes import Modes
 
 
-def reduce_to_slots(modes: Modes, slots: int, method: Method) -> tuple[Modes, Float]:
+def reduce_to_slots(modes: Modes, slots: int, method: Method) -> tuple[Modes, FloatPerChannel]:
     """Reduce every channel to at most ``slots`` modes, pairs and real poles counted alike.
 
     A channel keeps the highest order, at most ``2 * slots``, at which its modes fit; channels
@@ -43,6 +44,6 @@ def reduce_to_slots(modes: Modes, slots: int, method: Method) -> tuple[Modes, Fl
     return done, bound
 
 
-def _used(modes: Modes) -> Int:
+def _used(modes: Modes) -> IntPerChannel:
     """(channels,) places taken."""
     return np.bincount(modes.channel, minlength=modes.channels)

@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from s4edge.compression.states.base import Float, Int
+from s4edge.arrays import Complex, Float, Int
 from s4edge.model.configuration import SystemsConfig, backward_name
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
 from s4edge.progress import Progress, silent
 from s4edge.systems.balancing import hankel_singular_values
-from s4edge.systems.modes import Complex
 
 RELATIVE_TO = "sigma_1 (largest Hankel singular value of the channel)"
 _SMALLER = (2, 4, 8, 16)

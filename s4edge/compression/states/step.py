@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from s4edge.compression.states.base import Float, Int
+from s4edge.arrays import Float, Int
 from s4edge.compression.states.calibration import Calibration
 from s4edge.compression.states.methods.registry import find_method
 from s4edge.compression.states.reducer import Reducer, Settings

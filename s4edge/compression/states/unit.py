@@ -8,17 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from s4edge.compression.states.base import Float, Int
+from s4edge.arrays import Bool, FloatPerChannel, IntPerChannel
 from s4edge.errors import S4EdgeError
 from s4edge.model.block import Block
 from s4edge.model.configuration import backward_name
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
 from s4edge.systems.modes import Modes
-
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -42,12 +39,12 @@ class Unit:
     growing: Modes
 
     @property
-    def kept_states(self) -> Int:
+    def kept_states(self) -> IntPerChannel:
         """(channels,) real states of growing modes."""
         return 2 * np.asarray(self.systems.config.growing, dtype=np.int64)
 
     @property
-    def _least_of_each(self) -> Int:
+    def _least_of_each(self) -> IntPerChannel:
         """(channels,) real states below which no channel can go."""
         return self.kept_states + (self.stable.real_states > 0)
 
@@ -55,7 +52,7 @@ class Unit:
         """Whether growing modes leave room at a state size."""
         return bool((self._least_of_each <= state * self.systems.config.states_per_size).all())
 
-    def uniform_orders(self, state: int) -> Int:
+    def uniform_orders(self, state: int) -> IntPerChannel:
         """(channels,) real states that the stable modes of each may keep at a state size.
 
         Raises:
@@ -75,7 +72,9 @@ class Unit:
             )
         return np.minimum(allowed - self.kept_states, self.stable.real_states)
 
-    def with_modes(self, stable: Modes, feedthrough: Float | None, state: float) -> DiagonalSystems:
+    def with_modes(
+        self, stable: Modes, feedthrough: FloatPerChannel | None, state: float
+    ) -> DiagonalSystems:
         """New systems; channels whose modes are all kept are kept to the bit.
 
         Args:
@@ -141,7 +140,7 @@ def systems_of(model: SequenceModel, unit: Unit) -> DiagonalSystems:
     return systems
 
 
-def _keep_to_the_bit(before: DiagonalSystems, after: DiagonalSystems, kept: BoolArray) -> None:
+def _keep_to_the_bit(before: DiagonalSystems, after: DiagonalSystems, kept: Bool) -> None:
     """Copy the parameters of growing modes and of the channels ``kept``, (channels,).
 
     Through `Modes` their logarithms were rounded once more.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor, nn
 
+from s4edge.arrays import Float
 from s4edge.errors import S4EdgeError
 from s4edge.export.lowering.program import (
     Activation,
@@ -12,7 +13,6 @@ from s4edge.export.lowering.program import (
     Constant,
     DiagonalSystems,
     Embedding,
-    Float,
     Gather,
     Glu,
     LayerNorm,

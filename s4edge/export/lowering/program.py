@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Float
 from s4edge.systems.modes import Modes
-
-Float = NDArray[np.float64]
 
 Role = Literal[
     "pole",

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, ndtr
 
+from s4edge.arrays import Float
 from s4edge.export.lowering.program import (
     Activation,
     Affine,
     DiagonalSystems,
     Embedding,
-    Float,
     Gather,
     Glu,
     LayerNorm,

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from s4edge.errors import S4EdgeError
 from s4edge.export.onnx.builder import GraphBuilder
@@ -31,8 +30,6 @@ from s4edge.export.onnx.slots import Slots, decay, entering, lay_out, leaving, p
 from s4edge.model.configuration import Pooling
 from s4edge.model.pooling import state_widths
 from s4edge.model.sequence_model import SequenceModel
-
-Float = NDArray[np.float64]
 
 # Chunks are chosen among these where none is asked for.
 CHUNKS = (4, 8, 16, 32)

@@ -6,17 +6,15 @@ All of it works over the last axis, so that it serves one sample and a sequence 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from s4edge.arrays import Float
 from s4edge.export.onnx.builder import GraphBuilder, gate_of
 from s4edge.model.activations import output_width
 from s4edge.model.block import Block, Highway
 from s4edge.model.configuration import Norm, SystemsConfig
 from s4edge.model.norms import OVER_TIME
 from s4edge.model.sequence_model import SequenceModel
-
-Float = NDArray[np.float64]
 
 
 def numbers(tensor: Tensor) -> Float:

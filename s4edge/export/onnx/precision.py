@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-Float = NDArray[np.float64]
+from s4edge.arrays import Single
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -129,7 +129,7 @@ def _is_dense(graph: onnx.ModelProto, node: onnx.NodeProto) -> bool:
     return int(np.prod(weight.dims)) >= _FEWEST_BYTES
 
 
-def _affine(least: float, largest: float) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def _affine(least: float, largest: float) -> tuple[Single, NDArray[np.uint8]]:
     """Scale and zero of unsigned bytes over a range, which zero belongs to."""
     least, largest = min(least, 0.0), max(largest, 0.0)
     scale = max(largest - least, 1e-30) / 255

@@ -9,11 +9,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Float
 from s4edge.export.onnx.builder import GraphBuilder
-
-Float = NDArray[np.float64]
 
 Form = Literal["elementwise", "batched", "grouped"]
 FORMS: tuple[Form, ...] = ("elementwise", "batched", "grouped")

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from s4edge.arrays import Float
 from s4edge.export.onnx.builder import GraphBuilder
 from s4edge.export.onnx.parts import (
     after_systems,
@@ -28,8 +28,6 @@ from s4edge.export.onnx.slots import Slots, decay, entering, lay_out, leaving, p
 from s4edge.model.configuration import BlockConfig, ModelConfig
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
-
-Float = NDArray[np.float64]
 
 # Samples that are convolved at once.
 _CHUNK = 32

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
+from s4edge.arrays import Float
 from s4edge.errors import S4EdgeError
 from s4edge.export.onnx.builder import GraphBuilder
 from s4edge.export.onnx.parts import (
@@ -30,8 +30,6 @@ from s4edge.model.block import Block
 from s4edge.model.configuration import Pooling
 from s4edge.model.pooling import state_widths
 from s4edge.model.sequence_model import SequenceModel
-
-Float = NDArray[np.float64]
 
 
 def step_graph(model: SequenceModel) -> onnx.ModelProto:

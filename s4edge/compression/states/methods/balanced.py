@@ -8,19 +8,16 @@ U. Al-Saggaf and G. Franklin (1987). Factors and singular values: `s4edge.system
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from s4edge.compression.states.base import UNKNOWN, Int, Reduced, Use
+from s4edge.arrays import Complex, Float, Int, IntPerChannel
+from s4edge.compression.states.base import UNKNOWN, Reduced, Use
 from s4edge.systems.balancing import NEGLIGIBLE, RealSystems, balanced_blocks
 from s4edge.systems.generators import Generators
 from s4edge.systems.modes import Modes
 from s4edge.systems.parallel import map_blocks
 
-Complex = NDArray[np.complex128]
-Float = NDArray[np.float64]
 
-
-def balanced_truncation(modes: Modes, orders: Int, use: Use = UNKNOWN) -> Reduced:
+def balanced_truncation(modes: Modes, orders: IntPerChannel, use: Use = UNKNOWN) -> Reduced:
     """Reduce every channel to its order. See `s4edge.compression.states.base.Method`.
 
     Args:

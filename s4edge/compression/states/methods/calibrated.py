@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from s4edge.compression.states.base import UNKNOWN, Float, Int, Reduced, Use
+from s4edge.arrays import Complex, Float, Int, IntPerChannel
+from s4edge.compression.states.base import UNKNOWN, Reduced, Use
 from s4edge.systems.balancing import NEGLIGIBLE, diagonalize
 from s4edge.systems.generators import Generators, same_shape
-from s4edge.systems.modes import Complex, Modes, expm1
+from s4edge.systems.modes import Modes, expm1
 from s4edge.systems.parallel import blocks_of, map_blocks
 from s4edge.systems.realization import balance
 
@@ -29,7 +30,7 @@ _BLOCK = 16
 _SLOWEST = 1e-9
 
 
-def calibrated_truncation(modes: Modes, orders: Int, use: Use = UNKNOWN) -> Reduced:
+def calibrated_truncation(modes: Modes, orders: IntPerChannel, use: Use = UNKNOWN) -> Reduced:
     """Reduce every channel to its order. See `s4edge.compression.states.base.Method`.
 
     ``hankel`` holds the square roots of the eigenvalues of ``P Q`` with the calibrated ``P``.

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from s4edge.compression.states.base import UNKNOWN, Float, Int, Reduced, Use
+from s4edge.arrays import Float, IntPerChannel
+from s4edge.compression.states.base import UNKNOWN, Reduced, Use
 from s4edge.systems.balancing import NEGLIGIBLE
 from s4edge.systems.generators import same_shape
 from s4edge.systems.gramians import cauchy_factor
 from s4edge.systems.modes import Modes, expm1, log1p
 
 
-def complex_balanced_truncation(modes: Modes, orders: Int, use: Use = UNKNOWN) -> Reduced:
+def complex_balanced_truncation(modes: Modes, orders: IntPerChannel, use: Use = UNKNOWN) -> Reduced:
     """Reduce every channel to ``order // 2`` complex modes.
 
     See `s4edge.compression.states.base.Method`.

@@ -20,19 +20,20 @@ from typing import Any
 
 import numpy as np
 
-from s4edge.compression.states.base import UNKNOWN, Int, Reduced, Use
+from s4edge.arrays import Float, Int, IntPerChannel
+from s4edge.compression.states.base import UNKNOWN, Reduced, Use
 from s4edge.compression.states.methods.balanced import balanced_truncation
 from s4edge.errors import S4EdgeError
 from s4edge.systems.balancing import diagonalize
 from s4edge.systems.generators import Generators, same_shape
-from s4edge.systems.modes import Float, Modes, expm1
+from s4edge.systems.modes import Modes, expm1
 from s4edge.systems.realization import balance
 
 # Hankel singular values are accurate to this, relative to the largest.
 _NEGLIGIBLE = 1e-14
 
 
-def finite_horizon_truncation(modes: Modes, orders: Int, use: Use = UNKNOWN) -> Reduced:
+def finite_horizon_truncation(modes: Modes, orders: IntPerChannel, use: Use = UNKNOWN) -> Reduced:
     """Reduce every channel to its order. See `s4edge.compression.states.base.Method`.
 
     The Hankel singular values are the ones over all time.

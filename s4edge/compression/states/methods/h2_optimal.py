@@ -28,7 +28,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from s4edge.compression.states.base import UNKNOWN, Int, Reduced, Use
+from s4edge.arrays import Complex, Float, Int, IntPerChannel
+from s4edge.compression.states.base import UNKNOWN, Reduced, Use
 from s4edge.compression.states.methods.balanced import balanced_truncation
 from s4edge.systems.generators import same_shape
 from s4edge.systems.h2_energy import (
@@ -40,7 +41,7 @@ from s4edge.systems.h2_energy import (
     differences,
     energy_of,
 )
-from s4edge.systems.modes import Complex, Float, Modes, log1p
+from s4edge.systems.modes import Modes, log1p
 
 _STEPS = 100
 # Between choosing one pole and the next.
@@ -58,7 +59,7 @@ _APART = 1e-3
 _FASTEST = 1e-12
 
 
-def h2_optimal(modes: Modes, orders: Int, use: Use = UNKNOWN) -> Reduced:
+def h2_optimal(modes: Modes, orders: IntPerChannel, use: Use = UNKNOWN) -> Reduced:
     """Reduce every channel to its order. See `s4edge.compression.states.base.Method`."""
     start = balanced_truncation(modes, orders)
     counts = start.modes.real_states

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from s4edge.compression.states.base import UNKNOWN, Int, Reduced, Use
+from s4edge.arrays import Complex, Float, IntPerChannel
+from s4edge.compression.states.base import UNKNOWN, Reduced, Use
 from s4edge.systems.balancing import diagonalize
 from s4edge.systems.hinf import frequency_response, hinf_distance
-from s4edge.systems.modes import Complex, Float, Modes, log1p
+from s4edge.systems.modes import Modes, log1p
 from s4edge.systems.realization import (
     Balanced,
     balanced_systems,
@@ -45,7 +46,7 @@ _PEAKS = 8
 _FINER = 12
 
 
-def hankel_norm_approximation(modes: Modes, orders: Int, use: Use = UNKNOWN) -> Reduced:
+def hankel_norm_approximation(modes: Modes, orders: IntPerChannel, use: Use = UNKNOWN) -> Reduced:
     """Reduce every channel to its order. See `s4edge.compression.states.base.Method`.
 
     The Hankel singular values are those of the kernels from their second sample on. Where the next

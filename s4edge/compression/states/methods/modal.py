@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from s4edge.compression.states.base import UNKNOWN, Int, Reduced, Use
+from s4edge.arrays import Float, IntPerChannel
+from s4edge.compression.states.base import UNKNOWN, Reduced, Use
 from s4edge.systems.hinf import hinf_distance
-from s4edge.systems.modes import Float, Modes
+from s4edge.systems.modes import Modes
 
 # By which measured peaks may fall short of the norm.
 _MARGIN = 1e-5
 
 
-def modal_truncation(modes: Modes, orders: Int, use: Use = UNKNOWN) -> Reduced:
+def modal_truncation(modes: Modes, orders: IntPerChannel, use: Use = UNKNOWN) -> Reduced:
     """Reduce every channel to its order. See `s4edge.compression.states.base.Method`."""
     modes = _merged(modes)
     gain = peak_gains(modes)

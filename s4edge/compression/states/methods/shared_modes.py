@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from s4edge.compression.states.base import UNKNOWN, Float, Int, Reduced, Use
+from s4edge.arrays import Complex, Float, IntPerChannel
+from s4edge.compression.states.base import UNKNOWN, Reduced, Use
 from s4edge.compression.states.shared import SharedModes, reduce_shared
 from s4edge.errors import S4EdgeError
-from s4edge.systems.modes import Complex, Modes
+from s4edge.systems.modes import Modes
 
 # Of poles that float32 parameters gave.
 _ROUNDING = 1e-3
@@ -20,7 +21,7 @@ _ROUNDING = 1e-3
 _TURNS = 32
 
 
-def shared_truncation(modes: Modes, orders: Int, use: Use = UNKNOWN) -> Reduced:
+def shared_truncation(modes: Modes, orders: IntPerChannel, use: Use = UNKNOWN) -> Reduced:
     """Reduce all channels together. See `s4edge.compression.states.base.Method`.
 
     Args:

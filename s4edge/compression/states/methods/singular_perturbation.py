@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from s4edge.compression.states.base import UNKNOWN, Int, Reduced, Use
+from s4edge.arrays import Complex, Float, IntPerChannel
+from s4edge.compression.states.base import UNKNOWN, Reduced, Use
 from s4edge.systems.balancing import diagonalize
-from s4edge.systems.modes import Complex, Float, Modes
+from s4edge.systems.modes import Modes
 from s4edge.systems.realization import (
     Balanced,
     balanced_systems,
@@ -30,7 +31,7 @@ from s4edge.systems.realization import (
 _TRUNCATED = 1e-13
 
 
-def singular_perturbation(modes: Modes, orders: Int, use: Use = UNKNOWN) -> Reduced:
+def singular_perturbation(modes: Modes, orders: IntPerChannel, use: Use = UNKNOWN) -> Reduced:
     """Reduce every channel to its order. See `s4edge.compression.states.base.Method`.
 
     The Hankel singular values are those of the kernels from their second sample on.
