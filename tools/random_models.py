@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "random_models"))
 
-from model_properties import PROPERTIES  # noqa: E402
+from properties import PROPERTIES  # noqa: E402
 
 
 def try_property(name: str, examples: int, number: int, shrink: bool) -> tuple[int, str | None]:

@@ -7,6 +7,7 @@ multi-output, as in S5 or LRU) would join as another dataclass beside `SystemsCo
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -267,6 +268,11 @@ class ModelConfig:
         return enters, leaves, block.features_out(leaves)
 
     @property
+    def stride(self) -> int:
+        """Samples that go into one that leaves the last block."""
+        return math.prod(block.stride for block in self.blocks)
+
+    @property
     def d_features(self) -> int:
         """Features that leave the last block."""
         return self.block_widths(len(self.blocks) - 1)[2]
@@ -299,6 +305,12 @@ class ModelConfig:
         for block in self.blocks:
             if block.cannot_stream is not None:
                 return f"{block.name}: {block.cannot_stream}"
+        exact = self.exact_samples
+        if self.length is not None and exact is not None and exact < self.length:
+            return (
+                f"its kernels are cut at {exact} samples, where a recurrence goes on, and it is "
+                f"valid for sequences of {self.length} samples only"
+            )
         return None
 
     @property

@@ -61,7 +61,8 @@ def predict(
         for begin in range(0, length, run):
             # Of a last chunk that is not whole the first outputs count, whatever fills it up.
             taken = x[rows, begin : begin + run]
-            filled = np.pad(taken, ((0, 0), (0, run - taken.shape[1]), (0, 0)))
+            missing = run - taken.shape[1]
+            filled = np.pad(taken, ((0, 0), (0, missing), (0, 0)), mode="edge")
             y = stream.step(filled if info.mode == "chunk" else filled[:, 0])
             y = y.reshape(len(y), run, -1)[:, : taken.shape[1]]
             if pools:

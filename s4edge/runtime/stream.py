@@ -149,9 +149,10 @@ class Stream:
         count = waiting.shape[1]
         if count == 0:
             return np.empty((len(waiting), 0, self._y.shape[-1]), np.float32)
-        # Filled up: no output depends on what comes later. The state after it is not kept.
-        filled = np.zeros(self._x.shape, np.float32)
-        filled[:, :count] = waiting
+        # Filled up: no output depends on what comes later, but that a norm may make NaN of zeros,
+        # which a graph's products would spread. The state after it is not kept.
+        missing = self.samples_per_run - count
+        filled = np.pad(waiting, ((0, 0), (0, missing), (0, 0)), mode="edge")
         self._waiting = waiting[:, :0]
         y: Single = self.step(filled)[:, :count].copy()
         self._current, self._waiting = 1 - self._current, waiting

@@ -10,8 +10,6 @@ import dataclasses
 import io
 import json
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import assume
-from hypothesis import strategies as st
-from model_strategies import RandomModel, as_the_model_takes_it, random_models
+from model_strategies import RandomModel, as_the_model_takes_it
 from naive_model import Naive
 from rich.console import Console
 
@@ -133,6 +130,24 @@ def check_stream(drawn: RandomModel) -> None:
     assert_close(outputs(model.float(), x, "stream"), wanted, naive.tolerance(x, SINGLE))
 
 
+def check_wrong_inputs(drawn: RandomModel) -> None:
+    """Sequences that the model does not take are refused in one line."""
+    model, x = drawn.build(), drawn.inputs()
+    wrong = [x[:, :0], x[0], np.concatenate([x, x], axis=-1)[..., None], x + 0.5]
+    if drawn.config.encoder == "embedding":
+        wrong += [x + drawn.config.d_input, -x - 1]
+    else:
+        wrong = [*wrong[:-1], np.concatenate([x, x], axis=2)]
+    if drawn.config.stride > 1:
+        wrong.append(x[:, : drawn.config.stride - 1])
+    if drawn.config.length is not None:
+        wrong.append(np.concatenate([x, x], axis=1))
+    for each in wrong:
+        with pytest.raises(S4EdgeError) as refused:
+            model(as_the_model_takes_it(drawn.config, each, model.dtype))
+        assert_one_line(refused.value)
+
+
 # Files and descriptions
 
 
@@ -198,29 +213,3 @@ def check_summary(drawn: RandomModel) -> None:
             assert layer["largest_pole"] >= 0
         Console(file=io.StringIO(), width=100).print(summary_table(told, "model"))
         assert all("\n" not in line for line in fact_lines(told))
-
-
-@dataclass(frozen=True)
-class Property:
-    """Something that holds.
-
-    Attributes:
-        check: takes what is drawn, and asserts.
-        drawn: the strategy of it.
-        examples: in the test suite.
-    """
-
-    check: Callable[[Any], None]
-    drawn: st.SearchStrategy[Any]
-    examples: int
-
-
-PROPERTIES: dict[str, Property] = {
-    "convolution": Property(check_convolution, random_models(), 60),
-    "padding": Property(check_padding, random_models(), 40),
-    "stream": Property(check_stream, random_models(streams=True), 60),
-    "refused stream": Property(check_stream, random_models(), 30),
-    "file": Property(check_file, random_models(), 30),
-    "configuration": Property(check_configuration, random_models(), 60),
-    "summary": Property(check_summary, random_models(), 30),
-}

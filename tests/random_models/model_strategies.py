@@ -223,7 +223,8 @@ def systems_configs(
 ) -> SystemsConfig:
     """The systems of one layer, ``channels`` of them, that read ``frame.width`` features."""
     pairs, reals = _counts(draw, channels, 4), _counts(draw, channels, 3)
-    kernel_length = draw(st.none() | st.integers(1, 40))
+    least = (frame.length or 1) if frame.streams is True else 1
+    kernel_length = draw(st.none() | st.integers(least, least + 39))
     growing = (0,) * channels
     may_grow = frame.streams is not True and (frame.length or kernel_length) is not None
     if may_grow and draw(st.booleans()):
@@ -357,8 +358,8 @@ def configurations(draw: st.DrawFn, streams: bool | None = None) -> ModelConfig:
     for index in range(depth):
         frame = _Frame(d_model, leaving, streams, length)
         found.append(draw(blocks(f"layers.{index}", frame)))
-    strided = math.prod(block.stride for block in found)
-    if length is not None and strided > length:
+    stride = math.prod(block.stride for block in found)
+    if length is not None and stride > length:
         found = [dataclasses.replace(block, stride=1) for block in found]
     return ModelConfig(
         d_input=d_input,
@@ -387,6 +388,5 @@ def random_models(
         slowest: least ``-log |a|``.
     """
     config = draw(configurations(streams))
-    least = math.prod(block.stride for block in config.blocks)
-    samples = config.length or draw(st.integers(least, MOST_SAMPLES))
+    samples = config.length or draw(st.integers(config.stride, MOST_SAMPLES))
     return RandomModel(config, draw(numbers(slowest)), samples)

@@ -72,8 +72,8 @@ class Naive:
     def tolerance(self, x: Array, relative: float) -> float:
         """How far outputs may be off where every layer rounds by ``relative``.
 
-        Measured: the largest change by noise of that size behind every operation, ten times over,
-        and ``relative`` of the largest output. Norms of almost constant features and
+        Measured: the largest change by noise of that size behind every operation, thirty times
+        over, and ``relative`` of the largest output. Norms of almost constant features and
         the like make a model feel rounding more than its outputs' size tells.
         """
         plain = self.running(x)
@@ -83,7 +83,7 @@ class Naive:
             change = np.abs(self.running(x) - plain)
             worst = max(worst, float(np.nan_to_num(change, nan=np.inf).max(initial=0)))
         self._noise = None
-        return 10 * worst + 10 * relative * float(np.abs(plain).max(initial=0))
+        return 30 * worst + 10 * relative * float(np.abs(plain).max(initial=0))
 
     # On the way
 

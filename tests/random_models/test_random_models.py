@@ -9,8 +9,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from model_properties import PROPERTIES
 from model_strategies import ACTIVATIONS, GATED, configurations
+from properties import PROPERTIES
 
 from s4edge.model.configuration import ModelConfig
 

@@ -71,13 +71,20 @@ def _systems(
     config = systems.config
     v = read_inputs(g, config, u)
     terms = []
-    if config.feedthrough:
-        terms.append(g.add("Mul", v, g.constant(numbers(systems.D), "D")))
+    D = numbers(systems.D)
+    if not backward and (config.feedthrough or not config.real_states):
+        terms.append(g.add("Mul", v, g.constant(D, "D")))
+    # Backward, what is fed through is the sample to come, as the kernel's first tap.
+    tap = D if backward else np.zeros_like(D)
     cut = config.kernel_length or (systems.length if sum(config.growing) else None)
     if cut is not None:
-        terms.append(_convolution(g, systems.kernel(cut).detach().numpy(), v, backward))
+        kernel = systems.kernel(cut).detach().numpy()
+        kernel[:, 0] += tap
+        terms.append(_convolution(g, kernel, v, backward))
     elif config.real_states:
-        terms.append(_recurrence(g, systems, v, prefix, backward))
+        terms.append(_recurrence(g, systems, v, tap, prefix, backward))
+    elif backward:
+        terms.append(_convolution(g, tap[:, None], v, backward))
     return g.add("Add", *terms) if len(terms) == 2 else terms[0]
 
 
@@ -98,9 +105,12 @@ def _convolution(g: GraphBuilder, kernel: Float, v: str, backward: bool) -> str:
 
 
 def _recurrence(
-    g: GraphBuilder, systems: DiagonalSystems, v: str, prefix: str, backward: bool
+    g: GraphBuilder, systems: DiagonalSystems, v: str, tap: Float, prefix: str, backward: bool
 ) -> str:
-    """What the systems give over whole sequences (batch, length, channels), chunk by chunk."""
+    """What the systems give over whole sequences (batch, length, channels), chunk by chunk.
+
+    ``tap`` (channels,) is added to their kernels' first.
+    """
     modes = systems.modes()
     slots = lay_out([modes])
     channels = modes.channels
@@ -122,7 +132,9 @@ def _recurrence(
 
     steps = range(_CHUNK - 1, -1, -1) if backward else range(1, _CHUNK + 1)
     from_states = leaving(g, slots, before, np.stack([slots.leaving(t) for t in steps]), "batched")
-    inner = per_channel(g, chunks, _within_chunk(modes.kernel(_CHUNK), backward), "batched")
+    kernel = modes.kernel(_CHUNK)
+    kernel[:, 0] += tap
+    inner = per_channel(g, chunks, _within_chunk(kernel, backward), "batched")
     y = g.add("Reshape", g.add("Add", inner, from_states), g.add("Shape", filled))
     return g.add("Slice", y, zeros, length, g.constant([1], "axis"))
 

@@ -1,0 +1,144 @@
+"""What holds of the graphs of every model: each takes a `RandomGraph` and asserts."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from model_properties import SINGLE, assert_close, assert_one_line, reference
+from model_strategies import RandomModel, random_models
+from naive_model import Naive
+
+import s4edge
+from s4edge import S4EdgeError
+from s4edge.export import lowering
+from s4edge.export.lowering import reference as lowered
+from s4edge.model.sequence_model import SequenceModel
+from s4edge.runtime import Stream, open_graph, predict
+
+# What a graph may lose, relative to what float32 may: half of the weights' digits, or bytes.
+_HALVES, _BYTES = 2e-3, 0.5
+
+
+@dataclass(frozen=True)
+class RandomGraph:
+    """How a model is exported.
+
+    Attributes:
+        drawn: the model.
+        mode: of the graph.
+        chunk: samples of a chunk, for that mode.
+        precision: of the graph.
+        batch: sequences side by side.
+    """
+
+    drawn: RandomModel
+    mode: str
+    chunk: int | None
+    precision: str
+    batch: int
+
+
+@st.composite
+def random_graphs(
+    draw: st.DrawFn, streams: bool | None = True, precisions: tuple[str, ...] = ("fp32",)
+) -> RandomGraph:
+    """A model and how it is exported; ``streams=None`` for whole sequences of any model."""
+    mode = draw(st.sampled_from(["step", "chunk", "chunk"])) if streams else "sequence"
+    chunk = draw(st.none() | st.integers(1, 40)) if mode == "chunk" else None
+    return RandomGraph(
+        draw(random_models(streams=streams, slowest=1e-3)),
+        mode,
+        chunk,
+        draw(st.sampled_from(precisions)),
+        draw(st.integers(1, 3)),
+    )
+
+
+def check_graph(how: RandomGraph) -> None:
+    """A graph gives what the model gives, whatever is left of the last chunk."""
+    model, x = how.drawn.build(), how.drawn.inputs(batch=how.batch)
+    naive = reference(model, x)
+    exact = model.config.exact_samples
+    if how.mode != "sequence" and exact is not None:
+        x = x[:, :exact]
+    assert_graph_computes(model, naive, x, how)
+
+
+def assert_graph_computes(
+    model: SequenceModel, naive: Naive, x: np.ndarray, how: RandomGraph
+) -> None:
+    """Export, run on x and compare with what ``naive`` gives."""
+    relative = {"fp32": SINGLE, "fp16": _HALVES, "int8": _BYTES}[how.precision]
+    streams = how.mode != "sequence"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        try:
+            told = s4edge.export_onnx(
+                model, path, how.mode, chunk=how.chunk, precision=how.precision
+            )
+        except S4EdgeError as refused:
+            assert_one_line(refused, "differs from the model", "amplify rounding")
+            noise = how.drawn.inputs(samples=model.config.length or 256)
+            assert naive.tolerance(noise, SINGLE) > 3e-4 * np.abs(naive.running(noise)).max()
+            return
+        json.dumps(told.to_json(), allow_nan=False)
+        assert told.bytes == path.stat().st_size
+        graph = open_graph(path)
+        tokens = model.config.encoder == "embedding"
+        into = x if tokens else x.astype(np.float32)
+        if streams:
+            stream = Stream(graph, batch=how.batch)
+            samples = into[..., None].astype(np.float32) if tokens else into
+            half = samples.shape[1] // 2
+            parts = [stream.extend(samples[:, :half]), stream.extend(samples[:, half:])]
+            found = np.concatenate([*parts, stream.finish()], axis=1)
+            wanted = naive.running(x)
+        else:
+            found, wanted = predict(graph, into), naive.run(x)
+        assert_close(found, wanted, naive.tolerance(x, relative))
+        if model.config.length is None and not streams:
+            # One graph, any length: whole chunks, and what is left of them.
+            for other in (1, 32, 67):
+                longer = how.drawn.inputs(samples=max(other, model.config.stride), batch=1)
+                into = longer if tokens else longer.astype(np.float32)
+                found, wanted = predict(graph, into), naive.run(longer)
+                assert_close(found, wanted, naive.tolerance(longer, relative))
+
+
+def check_refused_graph(how: RandomGraph) -> None:
+    """A model without a recurrence: no step or chunk graph, in words that say why."""
+    model = how.drawn.build()
+    reason = model.config.cannot_stream
+    if reason is None:
+        return
+    for mode in ("step", "chunk"):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            with pytest.raises(S4EdgeError) as refused:
+                s4edge.export_onnx(model, path, mode)
+            assert_one_line(refused.value, reason)
+            assert not path.exists()
+    with pytest.raises(S4EdgeError) as refused:
+        lowering.lower(model)
+    assert_one_line(refused.value, reason)
+
+
+def check_lowering(drawn: RandomModel) -> None:
+    """The stages that backends are written from give what the model gives."""
+    model, x = drawn.build(), drawn.inputs()
+    naive = reference(model, x)
+    program = lowering.lower(model)
+    exact = model.config.exact_samples
+    x = x if exact is None else x[:, :exact]
+    wanted = naive.running(x)
+    half = x.shape[1] // 2
+    for row, its in zip(x, wanted, strict=True):
+        first, state = lowered.run(program, row[:half])
+        second, _ = lowered.run(program, row[half:], state)
+        assert_close(np.concatenate([first, second]), its, naive.tolerance(x, 1e-12))

@@ -1,0 +1,52 @@
+"""All properties by name, with the strategy of what each takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from graph_properties import check_graph, check_lowering, check_refused_graph, random_graphs
+from hypothesis import strategies as st
+from model_properties import (
+    check_configuration,
+    check_convolution,
+    check_file,
+    check_padding,
+    check_stream,
+    check_summary,
+    check_wrong_inputs,
+)
+from model_strategies import random_models
+
+
+@dataclass(frozen=True)
+class Property:
+    """Something that holds.
+
+    Attributes:
+        check: takes what is drawn, and asserts.
+        drawn: the strategy of it.
+        examples: in the test suite.
+    """
+
+    check: Callable[[Any], None]
+    drawn: st.SearchStrategy[Any]
+    examples: int
+
+
+PROPERTIES: dict[str, Property] = {
+    "convolution": Property(check_convolution, random_models(), 60),
+    "padding": Property(check_padding, random_models(), 40),
+    "stream": Property(check_stream, random_models(streams=True), 60),
+    "refused stream": Property(check_stream, random_models(), 30),
+    "wrong inputs": Property(check_wrong_inputs, random_models(), 30),
+    "file": Property(check_file, random_models(), 30),
+    "configuration": Property(check_configuration, random_models(), 60),
+    "summary": Property(check_summary, random_models(), 30),
+    "lowering": Property(check_lowering, random_models(streams=True), 40),
+    "stream graph": Property(check_graph, random_graphs(), 40),
+    "sequence graph": Property(check_graph, random_graphs(streams=None), 30),
+    "coarse graph": Property(check_graph, random_graphs(precisions=("fp16", "int8")), 10),
+    "refused graph": Property(check_refused_graph, random_graphs(streams=None), 30),
+}
