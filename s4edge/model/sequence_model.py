@@ -174,10 +174,9 @@ class SequenceModel(nn.Module):
         config = self.config
         x = self._check_shape(x)
         length = x.shape[1]
-        if length < config.stride:
+        if config.samples_entering(length)[-1] == 0:
             raise S4EdgeError(
-                f"the model averages {config.stride} samples into one: a sequence of {length} is "
-                "too short"
+                f"the model makes one sample of {config.stride}: a sequence of {length} is too short"
             )
         if config.length is not None:
             found = {length} if lengths is None else set(lengths.tolist())

@@ -84,23 +84,28 @@ def check_convolution(drawn: RandomModel) -> None:
 
 def check_padding(drawn: RandomModel) -> None:
     """Sequences of several lengths, padded: each as if it came alone, or refused with a reason."""
-    model, x = drawn.build().double(), drawn.inputs(batch=3)
+    model, x = drawn.build().double(), drawn.inputs(batch=4)
     rng = np.random.default_rng(drawn.numbers.seed)
-    lengths = rng.integers(1, drawn.samples + 1, 3)
+    least = min(max(1, drawn.config.answers or 0), drawn.samples)
+    lengths = rng.integers(least, drawn.samples + 1, 4)
     if drawn.config.length is not None:
         lengths[:] = drawn.config.length
-    padded = not (lengths == drawn.samples).all()
-    if padded and not drawn.config.streams:
+    told = torch.from_numpy(lengths)
+    if (lengths == drawn.samples).all():
+        naive = reference(model, x)
+        assert_close(outputs(model, x, lengths=told), naive.run(x), naive.tolerance(x, DOUBLE))
+        return
+    if not drawn.config.streams:
         with pytest.raises(S4EdgeError) as refused:
-            outputs(model, x, lengths=torch.from_numpy(lengths))
+            outputs(model, x, lengths=told)
         assert_one_line(refused.value, "without padding")
         return
-    found = outputs(model, x, lengths=torch.from_numpy(lengths))
+    found = outputs(model, x, "answer", lengths=told)
     naive = reference(model, x)
     for row, length, its in zip(x, lengths, found, strict=True):
         alone = row[None, :length]
-        wanted = naive.run(alone)[0]
-        its = its[: len(wanted)] if drawn.config.pooling == "none" else its
+        wanted = naive.answer(alone)[0]
+        its = its[: len(wanted)] if drawn.config.answers_each_sample else its
         assert_close(its, wanted, naive.tolerance(alone, DOUBLE))
 
 
@@ -138,8 +143,10 @@ def check_wrong_inputs(drawn: RandomModel) -> None:
         wrong += [x + drawn.config.d_input, -x - 1]
     else:
         wrong = [*wrong[:-1], np.concatenate([x, x], axis=2)]
-    if drawn.config.stride > 1:
+    if drawn.config.stride > 1 and not drawn.config.samples_entering(drawn.config.stride - 1)[-1]:
         wrong.append(x[:, : drawn.config.stride - 1])
+    if drawn.config.head is not None:
+        wrong.append(x[:1])
     if drawn.config.length is not None:
         wrong.append(np.concatenate([x, x], axis=1))
     for each in wrong:

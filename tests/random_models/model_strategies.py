@@ -34,11 +34,14 @@ from hypothesis import strategies as st
 from s4edge.model.configuration import (
     Activation,
     BlockConfig,
+    Downsampling,
     Encoder,
     GateConfig,
+    HeadConfig,
     ModelConfig,
     Norm,
     Pooling,
+    Residual,
     SystemsConfig,
 )
 from s4edge.model.sequence_model import SequenceModel
@@ -46,7 +49,7 @@ from s4edge.model.systems import DiagonalSystems
 
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 GATED = ("glu", *(f"glu-{name}" for name in ACTIVATIONS))
-OVER_TIME = ("instance", "group")
+OVER_TIME = ("instance", "group", "batch")
 MOST_SAMPLES = 48
 BATCH = 2
 
@@ -198,13 +201,13 @@ class _Frame:
 
     Attributes:
         width: features that enter it.
-        d_output: features that leave it.
+        leaving: features that leave its layer; None for any.
         streams: whether it must have a recurrence; None for either.
         length: of the model.
     """
 
     width: int
-    d_output: int
+    leaving: int | None
     streams: bool | None
     length: int | None
 
@@ -280,7 +283,12 @@ def _epsilon(draw: st.DrawFn) -> float:
 
 @st.composite
 def blocks(draw: st.DrawFn, name: str, frame: _Frame) -> BlockConfig:
-    """A block from ``frame.width`` to ``frame.d_output`` features, every part of it drawn."""
+    """A block that ``frame.width`` features enter, every part of it drawn."""
+    said = frame.leaving is None and draw(_seldom())
+    if frame.leaving is not None:
+        leaving = frame.leaving
+    else:
+        leaving = draw(st.integers(1, 5)) if said else frame.width
     activation, final = _final_activation(draw), _final_activation(draw)
     hyper = _activation(draw) if draw(_seldom()) else None
     mixing, projection = draw(st.sampled_from(["linear", "none"])), "none"
@@ -288,7 +296,7 @@ def blocks(draw: st.DrawFn, name: str, frame: _Frame) -> BlockConfig:
         projection = "linear"
     mixing_width = None
     # Backwards from what leaves: where nothing fits the width, the channels have to.
-    needed: int | None = None if projection == "linear" else frame.d_output * _halved(final)
+    needed: int | None = None if projection == "linear" else leaving * _halved(final)
     if mixing == "linear":
         if needed is None:
             mixing_width = draw(st.integers(1, 5)) * _halved(final)
@@ -314,14 +322,22 @@ def blocks(draw: st.DrawFn, name: str, frame: _Frame) -> BlockConfig:
     if frame.streams is not True and draw(_seldom()):
         backward = draw(systems_configs(channels, frame, backward=True))
     placement = draw(st.sampled_from(["pre", "post"]))
-    features = frame.width if placement == "pre" else frame.d_output
+    features = frame.width if placement == "pre" else leaving
+    residual = frame.width == leaving and draw(st.sampled_from([True, True, False]))
+    stride = 1 if frame.streams is True else draw(st.sampled_from([1, 1, 1, 2, 3]))
+    downsampling = draw(st.sampled_from(get_args(Downsampling)))
+    repeat = draw(st.sampled_from([1, 1, 1, 2]))
+    widening = None
+    stacked = stride if downsampling == "stack" else 1
+    if draw(_seldom()) or leaving * stacked * repeat > 8:
+        widening = draw(st.integers(1, 5))
     return BlockConfig(
         name=name,
         systems=systems,
         norm=_norm(draw, features, frame.streams),
         norm_placement=placement,
         norm_epsilon=_epsilon(draw),
-        residual=frame.width == frame.d_output and draw(st.sampled_from([True, True, False])),
+        residual=residual,
         activation=activation,
         mixing=mixing,
         final_activation=final,
@@ -332,7 +348,12 @@ def blocks(draw: st.DrawFn, name: str, frame: _Frame) -> BlockConfig:
         mixing_width=mixing_width,
         projection=projection,
         residual_weights=draw(st.sampled_from([(1.0, 1.0), (0.6, 0.8), (1.0, 0.3), (0.5, 1.0)])),
-        stride=1 if frame.streams is True else draw(st.sampled_from([1, 1, 1, 2, 3])),
+        stride=stride,
+        residual_form=draw(st.sampled_from(get_args(Residual))) if residual else "sum",
+        d_output=leaving if said else None,
+        downsampling=downsampling,
+        repeat=repeat,
+        widening=widening,
     )
 
 
@@ -350,29 +371,50 @@ def configurations(draw: st.DrawFn, streams: bool | None = None) -> ModelConfig:
     decoder = "none" if bare else draw(st.sampled_from(["linear", "linear", "none"]))
     depth = 1 if bare else draw(st.integers(1, 3))
     d_input = d_model if encoder == "none" else draw(st.integers(1, 4))
-    ends_free = decoder == "linear" or depth == 1
-    d_output = draw(st.integers(1, 4)) if ends_free else d_model
     length = draw(st.sampled_from([None, None, None, 1, 7, 24, MOST_SAMPLES]))
-    leaving = d_output if depth == 1 and decoder == "none" else d_model
-    found = []
+    found: list[BlockConfig] = []
+    width = d_model
     for index in range(depth):
-        frame = _Frame(d_model, leaving, streams, length)
-        found.append(draw(blocks(f"layers.{index}", frame)))
-    stride = math.prod(block.stride for block in found)
-    if length is not None and stride > length:
-        found = [dataclasses.replace(block, stride=1) for block in found]
+        block = draw(blocks(f"layers.{index}", _Frame(width, None, streams, length)))
+        width = block.features_out(block.d_output or width)
+        found.append(block)
+    if bare and draw(st.booleans()):
+        # A lone layer may give another number of features than it takes without saying it.
+        width = draw(st.integers(1, 4))
+        lone = draw(blocks("layer", _Frame(d_model, width, streams, length)))
+        found = [dataclasses.replace(lone, repeat=1, widening=None, downsampling="mean")]
+    d_output = draw(st.integers(1, 4)) if decoder == "linear" else width
+    if length is not None and length % math.prod(block.stride for block in found):
+        length *= math.prod(block.stride for block in found)
+    pooling = "none" if bare else draw(st.sampled_from(get_args(Pooling)))
+    answers = draw(st.sampled_from([0, 0, 0, 1, 3, None])) if pooling != "none" else 0
+    if length is not None and answers is not None:
+        answers = min(answers, length // math.prod(block.stride for block in found))
     return ModelConfig(
         d_input=d_input,
         d_output=d_output,
         d_model=d_model,
         encoder=encoder,
         blocks=tuple(found),
-        pooling="none" if bare else draw(st.sampled_from(get_args(Pooling))),
+        pooling=pooling,
         decoder=decoder,
         length=length,
-        final_norm=_norm(draw, leaving, streams),
+        final_norm=_norm(draw, width, streams),
         norm_epsilon=_epsilon(draw),
         channels_first=bare and draw(st.booleans()),
+        answers=answers,
+        head=draw(heads()) if not bare and draw(_seldom()) else None,
+    )
+
+
+@st.composite
+def heads(draw: st.DrawFn) -> HeadConfig:
+    """What compares two answers."""
+    return HeadConfig(
+        widths=tuple(draw(st.lists(st.integers(1, 5), max_size=2))),
+        activation=_activation(draw),
+        d_output=draw(st.integers(1, 3)),
+        contrasts=draw(st.booleans()),
     )
 
 
@@ -388,5 +430,8 @@ def random_models(
         slowest: least ``-log |a|``.
     """
     config = draw(configurations(streams))
-    samples = config.length or draw(st.integers(config.stride, MOST_SAMPLES))
+    # Whole strides, as stacking asks for; and as many as there are answers.
+    stride = config.stride if any(b.downsampling == "stack" for b in config.blocks) else 1
+    least = config.stride * max(1, config.answers or 0) // stride
+    samples = config.length or stride * draw(st.integers(least, max(least, 40 // stride)))
     return RandomModel(config, draw(numbers(slowest)), samples)

@@ -50,24 +50,30 @@ class Naive:
     # What comes out
 
     def run(self, x: Array) -> Array:
-        """(batch, d_output) or (batch, length, d_output), of x with time before features."""
+        """What the model gives for x with time before features: (batch, ...)."""
+        y = self.answer(x)
+        return y if self.config.head is None else self.compared(*np.split(y, 2))
+
+    def answer(self, x: Array) -> Array:
+        """The same before a head compares the halves of the batch."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.stack([self._decoded(self._pooled(self._features(row))) for row in x])
+            return self._decoded(self._answered(self._features(x)))
 
     def running(self, x: Array) -> Array:
-        """(batch, length, d_output): pooled, what the output is after each sample."""
+        """(batch, length, d_output): pooled, what the answer is after each sample."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return self._running(x)
+            features = self._features(x)
+            if self.config.pooling not in ("first", "last") or self.config.answers == 0:
+                features = self._so_far(features)
+            return self._decoded(features)
 
-    def _running(self, x: Array) -> Array:
-        out = []
-        for row in x:
-            features = self._features(row)
-            if self.config.pooling not in ("none", "last"):
-                ends = range(1, len(features) + 1)
-                features = np.stack([self._pooled(features[:end]) for end in ends])
-            out.append(self._decoded(features))
-        return np.stack(out)
+    def compared(self, u: Array, v: Array) -> Array:
+        """What the head makes of answers."""
+        head = self.config.head
+        y = np.concatenate([u, v, u - v, u * v] if head.contrasts else [u, v], axis=-1)
+        for index in range(len(head.widths)):
+            y = self._activated(head.activation, self._linear(f"head.layers.{index}.", y))
+        return self._linear(f"head.layers.{len(head.widths)}.", y)
 
     def tolerance(self, x: Array, relative: float) -> float:
         """How far outputs may be off where every layer rounds by ``relative``.
@@ -114,52 +120,73 @@ class Naive:
         elif config.encoder == "embedding":
             h = self.tensors["encoder.weight"][np.asarray(x)]
         h = self._jitter(h)
+        length = config.length
         for index, block in enumerate(config.blocks):
-            h = self._block(f"blocks.{index}.", block, h)
+            h = self._block(f"blocks.{index}.", block, h, length)
+            if length is not None:
+                length = h.shape[1]
         return self._norm("norm.", config.final_norm, config.norm_epsilon, h)
 
-    def _pooled(self, features: Array) -> Array:
-        kind = self.config.pooling
+    def _so_far(self, features: Array) -> Array:
+        """(batch, length, features): pooled over the samples up to each."""
+        ends = range(1, features.shape[1] + 1)
+        pooled = {
+            "none": lambda end: features[:, end - 1],
+            "mean": lambda end: features[:, :end].mean(axis=1),
+            "sum": lambda end: features[:, :end].sum(axis=1),
+            "last": lambda end: features[:, end - 1],
+            "first": lambda end: features[:, 0],
+        }[self.config.pooling]
+        return np.stack([pooled(end) for end in ends], axis=1)
+
+    def _answered(self, features: Array) -> Array:
+        kind, answers = self.config.pooling, self.config.answers
         if kind == "none":
             return features
-        return {
-            "mean": lambda: features.mean(axis=0),
-            "sum": lambda: features.sum(axis=0),
-            "last": lambda: features[-1],
-            "first": lambda: features[0],
-        }[kind]()
+        if answers == 0:
+            return self._so_far(features)[:, -1]
+        if kind == "first":
+            return features[:, :answers]
+        if kind == "last":
+            return features if answers is None else features[:, -answers:]
+        features = self._so_far(features)
+        return features if answers is None else features[:, -answers:]
 
     def _decoded(self, features: Array) -> Array:
         return self._linear("decoder.", features) if self.config.decoder == "linear" else features
 
     def _norm(self, prefix: str, kind: str, epsilon: float, x: Array) -> Array:
-        """Of (length, features)."""
+        """Of (batch, length, features)."""
         if kind == "none":
             return x
         if kind == "standardize":
             scale, shift = self.tensors[prefix + "scale"], self.tensors[prefix + "shift"]
-            centred = x - x.mean(axis=1, keepdims=True)
-            return self._jitter(scale * (centred + shift) / x.std(axis=1, keepdims=True))
+            centred = x - x.mean(axis=2, keepdims=True)
+            return self._jitter(scale * (centred + shift) / x.std(axis=2, keepdims=True))
         weight, bias = self.tensors[prefix + "weight"], self.tensors[prefix + "bias"]
         if kind == "affine":
             return self._jitter(x * weight + bias)
-        axes: Any = {"layer": 1, "instance": 0, "group": (0, 1)}[kind]
+        axes = {"layer": (2,), "instance": (1,), "group": (1, 2), "batch": (0, 1)}[kind]
         variance = x.var(axis=axes, keepdims=True)
         normal = (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(variance + epsilon)
         return self._jitter(normal * weight + bias)
 
-    def _block(self, prefix: str, block: Any, x: Array) -> Array:
+    def _block(self, prefix: str, block: Any, x: Array, length: int | None) -> Array:
         pre = block.norm_placement == "pre"
         u = self._norm(prefix + "norm.", block.norm, block.norm_epsilon, x) if pre else x
-        y = self._jitter(self._systems(prefix + "systems.", block.systems, u))
+        y = self._jitter(self._systems(prefix + "systems.", block.systems, u, length))
         if block.backward is not None:
             # The first sample to come is one step away.
-            reverse = np.concatenate([np.zeros_like(u[:1]), u[:0:-1]])
-            answer = self._systems(prefix + "backward_systems.", block.backward, reverse)
-            y = y + answer[::-1]
+            reverse = np.concatenate([np.zeros_like(u[:, :1]), u[:, :0:-1]], axis=1)
+            y = (
+                y
+                + self._systems(prefix + "backward_systems.", block.backward, reverse, length)[
+                    :, ::-1
+                ]
+            )
         if block.hyper is not None:
-            half = y.shape[1] // 2
-            y = ELEMENTWISE[block.hyper](y[:, half:]) * y[:, :half]
+            half = y.shape[2] // 2
+            y = ELEMENTWISE[block.hyper](y[..., half:]) * y[..., :half]
         y = self._activated(block.activation, y)
         if block.gate is not None:
             branch = self._activated(block.gate.activation, self._linear(prefix + "gate.input.", u))
@@ -172,29 +199,37 @@ class Naive:
         if block.projection == "linear":
             y = self._linear(prefix + "projection.", y)
         if block.residual:
-            y = block.residual_weights[0] * x + block.residual_weights[1] * y
-            y = self._jitter(y)
+            y = self._jitter(self._residual(prefix, block, x, y))
         if not pre:
             y = self._norm(prefix + "norm.", block.norm, block.norm_epsilon, y)
-        whole = len(y) // block.stride
-        return np.stack(
-            [y[i * block.stride : (i + 1) * block.stride].mean(axis=0) for i in range(whole)]
-        )
+        y = _downsampled(block.downsampling, block.stride, y)
+        y = np.stack([y[..., i // block.repeat] for i in range(y.shape[2] * block.repeat)], axis=2)
+        return y if block.widening is None else self._linear(prefix + "widening.", y)
 
-    def _systems(self, prefix: str, config: Any, u: Array) -> Array:
-        """(length, features) to (length, channels)."""
-        v = u[:, list(config.inputs)] if config.inputs else u
+    def _residual(self, prefix: str, block: Any, x: Array, y: Array) -> Array:
+        of_x, of_y = block.residual_weights
+        if block.residual_form == "highway":
+            y = self._linear(prefix + "highway.output.", y)
+            gate = _sigmoid(self._linear(prefix + "highway.input.", x) + y)
+            return of_x * (1 - gate) * x + gate * y
+        if block.residual_form == "scaled":
+            y = self.tensors[prefix + "residual_scale"] * y
+        return of_x * x + of_y * y
+
+    def _systems(self, prefix: str, config: Any, u: Array, length: int | None) -> Array:
+        """(batch, samples, features) to (batch, samples, channels)."""
+        v = u[..., list(config.inputs)] if config.inputs else u
         y = v * self.tensors[prefix + "D"] if config.feedthrough else np.zeros_like(v)
         pole, weight, owner = self._stable(prefix, config)
         if config.kernel_length is None:
-            state = np.zeros(len(pole), dtype=complex)
-            for t in range(len(v)):
-                state = pole * state + v[t, owner]
-                np.add.at(y[t], owner, (weight * state).real)
+            state = np.zeros((len(v), len(pole)), dtype=complex)
+            for t in range(v.shape[1]):
+                state = pole * state + v[:, t, owner]
+                np.add.at(y[:, t], (slice(None), owner), (weight * state).real)
         else:
             y = y + _summed(pole, weight, owner, v, config.kernel_length)
         if sum(config.growing):
-            y = y + self._grown(prefix, config, v)
+            y = y + self._grown(prefix, config, v, length or config.kernel_length)
         return y
 
     def _stable(self, prefix: str, config: Any) -> tuple[Array, Array, Array]:
@@ -209,11 +244,10 @@ class Naive:
             np.concatenate([_owner(config.pairs), _owner(config.reals)]),
         )
 
-    def _grown(self, prefix: str, config: Any, v: Array) -> Array:
+    def _grown(self, prefix: str, config: Any, v: Array, length: int) -> Array:
         """Weights are those at the last of the kernel's samples."""
         t = self.tensors
         log_pole = t[prefix + "growing_log_rate"] + 1j * t[prefix + "growing_angle"]
-        length = self.config.length or config.kernel_length
         parts = t[prefix + "growing_weight"]
         weight = (parts[:, 0] + 1j * parts[:, 1]) * np.exp(-log_pole * (length - 1))
         taps = config.kernel_length or length
@@ -228,9 +262,22 @@ def _summed(pole: Array, weight: Array, owner: Array, v: Array, taps: int) -> Ar
     """``y_t = sum_(k < taps) K[k] v_(t-k)`` with ``K[k] = Re sum w a^k``."""
     y = np.zeros_like(v)
     power = np.ones_like(pole)
-    for k in range(min(taps, len(v))):
-        tap = np.zeros(v.shape[1])
+    for k in range(min(taps, v.shape[1])):
+        tap = np.zeros(v.shape[2])
         np.add.at(tap, owner, (weight * power).real)
-        y[k:] += tap * v[: len(v) - k]
+        y[:, k:] += tap * v[:, : v.shape[1] - k]
         power = power * pole
     return y
+
+
+def _downsampled(kind: str, stride: int, y: Array) -> Array:
+    """One of so many samples of (batch, length, features)."""
+    if stride == 1:
+        return y
+    if kind == "sample":
+        return y[:, ::stride]
+    parts = [y[:, i : i + stride] for i in range(0, y.shape[1] - stride + 1, stride)]
+    if kind == "mean":
+        return np.stack([part.mean(axis=1) for part in parts], axis=1)
+    # Feature by feature, all samples of one side by side.
+    return np.stack([part.transpose(0, 2, 1).reshape(len(y), -1) for part in parts], axis=1)

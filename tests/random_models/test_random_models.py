@@ -9,10 +9,10 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from model_strategies import ACTIVATIONS, GATED, configurations
+from model_strategies import ACTIVATIONS, GATED, configurations, heads
 from properties import PROPERTIES
 
-from s4edge.model.configuration import ModelConfig
+from s4edge.model.configuration import HeadConfig, ModelConfig
 
 
 def fields_of(value: Any, seen: dict[str, set[Any]]) -> None:
@@ -47,10 +47,10 @@ def literals_in(kind: Any) -> set[Any]:
 def test_every_field_is_drawn() -> None:
     seen: dict[str, set[str]] = {}
 
-    @settings(max_examples=600, derandomize=True, database=None, deadline=None)
-    @given(configurations())
-    def draw(config: ModelConfig) -> None:
-        fields_of(config, seen)
+    @settings(max_examples=500, derandomize=True, database=None, deadline=None)
+    @given(configurations(), heads())
+    def draw(config: ModelConfig, head: HeadConfig) -> None:
+        fields_of((config, head), seen)
 
     draw()
     for kind in dataclasses_in(ModelConfig):
