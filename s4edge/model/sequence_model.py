@@ -176,7 +176,7 @@ class SequenceModel(nn.Module):
         length = x.shape[1]
         if config.samples_entering(length)[-1] == 0:
             raise S4EdgeError(
-                f"the model makes one sample of {config.stride}: a sequence of {length} is too short"
+                f"the model makes one sample of {config.stride}: {length} are too few"
             )
         if config.length is not None:
             found = {length} if lengths is None else set(lengths.tolist())

@@ -100,14 +100,16 @@ def assert_graph_computes(
             found = np.concatenate([*parts, stream.finish()], axis=1)
             wanted = naive.running(x)
         else:
-            found, wanted = predict(graph, into), naive.run(x)
+            found, wanted = predict(graph, into), naive.answer(x)
         assert_close(found, wanted, naive.tolerance(x, relative))
         if model.config.length is None and not streams:
             # One graph, any length: whole chunks, and what is left of them.
             for other in (1, 32, 67):
-                longer = how.drawn.inputs(samples=max(other, model.config.stride), batch=1)
+                # Whole strides, and as many as there are answers.
+                strides = max(other // model.config.stride, model.config.answers or 1)
+                longer = how.drawn.inputs(strides * model.config.stride, batch=1)
                 into = longer if tokens else longer.astype(np.float32)
-                found, wanted = predict(graph, into), naive.run(longer)
+                found, wanted = predict(graph, into), naive.answer(longer)
                 assert_close(found, wanted, naive.tolerance(longer, relative))
 
 
