@@ -5,6 +5,10 @@ the plain sum of all its states: of a pair with state ``z`` (``z_t = a z_{t-1} +
 ``y_t = Re z_t``) they are ``x1 = (Re z + Im z) / 2`` and ``x2 = (Re z - Im z) / 2``, of real poles
 ``w`` times the usual state. A step is ``x1 + p1 x1 + q1 x2 + b1 u``, ``x2 + p2 x2 + q2 x1 + b2 u``.
 
+A pair that hardly turns while it decays may have a weight of which the output sees little: its
+imaginary part is multiplied by the sine of a small angle. In ``x1 + x2`` most would cancel. Its
+second state is a multiple of the real part of the unweighted state instead of ``Im z``.
+
 The packed state is all x1, then all x2; each of them slot by slot, and within a slot channel by
 channel, so that both the sum over slots and the spread of an input over them work on long rows.
 
@@ -19,11 +23,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from s4edge.arrays import Bool, Complex, Float, Int
 from s4edge.export.onnx.builder import GraphBuilder
 from s4edge.export.onnx.products import Form, per_channel
 from s4edge.systems.modes import Modes, expm1
+
+Float = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+Int = NDArray[np.int64]
+
 
 # What a group costs, in slots: its nodes take as long as the arithmetic of so many. And what it
 # costs that there are several, for then channels are put in their order and back.
@@ -31,6 +40,8 @@ _GROUP_COST, _SORTING_COST = 300, 4000
 # Slots at most, for each that there is.
 _MOST_FILLED = 2
 
+# A weight so many times as large as what the output sees of it would cancel.
+_CANCELS = 8
 # The logarithm of a pole that is 0 for every purpose.
 _AT_ONCE = -700.0
 
@@ -51,7 +62,7 @@ class Slots:
     order: Int
     log_pole: Complex
     weight: Complex
-    pair: Bool
+    pair: NDArray[np.bool_]
 
     @property
     def count(self) -> int:
@@ -80,17 +91,38 @@ class Slots:
             [np.tile(part, width) for part, (_, width) in zip(parts, self.groups, strict=True)]
         )
 
+    @property
+    def _felt(self) -> Float:
+        """(slots,) how large a pair's weight is for the output; 0 where that is all of it."""
+        pole, weight = self.log_pole[0], self.weight[0]
+        turn = np.minimum(1, np.abs(pole.imag) / -pole.real)
+        felt = np.abs(weight.real) + np.abs(weight.imag) * turn
+        cancels = self.pair & (np.abs(weight) > _CANCELS * felt) & (felt > 0)
+        return np.asarray(np.where(cancels, felt, 0.0))
+
     def power(self, k: int) -> tuple[Float, Float]:
-        """``p`` and ``q`` of ``k`` steps at once, (2, slots) each: ``A^k - I`` and the crossing."""
+        """``p`` and ``q`` of ``k`` steps at once, (2, slots) each: ``A^k - I`` and the crossing.
+
+        With ``y = Re(w s)`` and ``d = Re(v s)`` of the unweighted state ``s``, the states are
+        ``(y + d) / 2`` and ``(y - d) / 2``; ``v`` is ``-i w``, or real.
+        """
         change = expm1(k * self.log_pole)
-        swing = np.where(self.pair, change.imag, 0.0)
-        return np.asarray(change.real), swing * np.array([[1.0], [-1.0]])
+        swing, w, v = np.where(self.pair, change.imag, 0.0), self.weight[0], self._felt
+        plain = v == 0
+        scale = np.where(plain, 1.0, w.imag * np.where(plain, 1.0, v))
+        tilt = np.where(plain, 0.0, w.real * v / scale)
+        of_y, of_d = (np.where(plain, 1.0, each / scale) for each in (v**2, w.real**2 + w.imag**2))
+        uneven, sign = (of_y - of_d) / 2, np.array([[1.0], [-1.0]])
+        p = change.real + swing * uneven * sign
+        return np.asarray(p), np.asarray(swing * (tilt + (of_y + of_d) / 2 * sign))
 
     def entering(self, k: int = 0) -> Float:
         """(2, slots) what an input adds to the states ``k`` steps later: ``A^k b``."""
-        added = np.exp(k * self.log_pole) * self.weight
-        swing = np.where(self.pair, added.imag, 0.0) * np.array([[1.0], [-1.0]])
-        return np.asarray(np.where(self.pair, (added.real + swing) / 2, added.real))
+        power = np.exp(k * self.log_pole)
+        added, felt = power * self.weight, self._felt
+        second = np.where(felt > 0, felt * power.real, added.imag)
+        second = np.where(self.pair, second, 0.0) * np.array([[1.0], [-1.0]])
+        return np.asarray(np.where(self.pair, (added.real + second) / 2, added.real))
 
     def leaving(self, k: int) -> Float:
         """(2, slots) what the states add to the output ``k`` steps later: ``1 A^k``."""

@@ -18,6 +18,7 @@ from s4edge.export.onnx.slots import (
     _widths,
     lay_out,
 )
+from s4edge.systems.modes import Modes
 
 
 def by_channel(slots: Slots, values: np.ndarray) -> np.ndarray:
@@ -107,3 +108,28 @@ def test_no_other_groups_of_few_enough_slots_cost_less(counts: list[int], times:
     best = min(options, key=lambda option: cost(option, array))
     if filled_up(best, array).sum() <= _MOST_FILLED * array.sum():
         assert cost(widths, array) == cost(best, array)
+
+
+def test_pairs_that_hardly_turn_keep_their_digits_in_float32() -> None:
+    """Their kernel is close to that of a double real pole; their weights are huge."""
+    decay, weights, angles = np.array([-0.05, -0.3]), np.array([2.0, 0.0]), np.array([2e-6, 1e-4])
+    weight = weights - 1j * np.array([0.4, 3.0]) / angles
+    slots = lay_out([Modes.make(decay + 1j * angles, weight, [0, 1], 2)])
+    k = np.arange(60)
+    # K[k] = Re(w a^k), the sine of a small angle as it is.
+    sine = np.array([0.4, 3.0])[:, None] / angles[:, None] * np.sin(k * angles[:, None])
+    kernel = np.exp(k * decay[:, None]) * (weights[:, None] * np.cos(k * angles[:, None]) + sine)
+    np.testing.assert_allclose(impulse_response(slots, 60), kernel, atol=1e-9)
+
+    p, q = (each.astype(np.float32) for each in slots.power(1))
+    x = slots.entering().astype(np.float32)
+    for step in k:
+        found = by_channel(slots, x)
+        np.testing.assert_allclose(found, kernel[:, step], atol=1e-5 * np.abs(kernel).max())
+        x = x + (p * x + q * x[::-1])
+    # Several steps at once are the same.
+    later = slots.power(7)
+    x = slots.entering(2)
+    x = x + later[0] * x + later[1] * x[::-1]
+    np.testing.assert_allclose(x, slots.entering(9), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(by_channel(slots, slots.leaving(3) * x), kernel[:, 12], atol=1e-8)
