@@ -8,11 +8,21 @@ import sys
 OLDEST_FOR_EXTRAS = (3, 10)
 
 
+_LONGEST = 4000
+
+
 class S4EdgeError(Exception):
     """Something the user can mend: one line that says what is wrong, where, and what to do.
 
     The command line prints it as ``Error: ...`` without a traceback and exits with status 1.
     """
+
+    def __str__(self) -> str:
+        # Names in a file may hold anything: more lines, what a terminal obeys, a book.
+        text = super().__str__().replace("\n", " ")
+        if len(text) > _LONGEST:
+            text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+        return "".join(each if each.isprintable() else "?" for each in text)
 
 
 class MissingExtraError(S4EdgeError):

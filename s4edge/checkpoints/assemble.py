@@ -142,11 +142,21 @@ def fill_linear(module: nn.Module, weight: Float, bias: Float) -> None:
     fill(module, {"weight": weight, "bias": bias})
 
 
-def fill(module: nn.Module, parameters: Mapping[str, Float]) -> None:
-    """Copy numbers into a module's parameters by name."""
+def fill(module: nn.Module, parameters: Mapping[str, Float], where: str = "") -> None:
+    """Copy numbers into a module's parameters by name.
+
+    Raises:
+        S4EdgeError: they are of another shape, which copying might repeat until it fits; ``where``
+            says what they are of.
+    """
     with torch.no_grad():
         for name, value in parameters.items():
-            module.get_parameter(name).copy_(torch.from_numpy(np.ascontiguousarray(value)))
+            parameter = module.get_parameter(name)
+            if parameter.shape != value.shape:
+                raise S4EdgeError(
+                    f"{where}{name} has shape {value.shape}, expected {tuple(parameter.shape)}"
+                )
+            parameter.copy_(torch.from_numpy(np.ascontiguousarray(value)))
 
 
 def without_systems(features: int) -> Layer:

@@ -163,6 +163,8 @@ class Facts:
         origin, value = self._look(key)
         if not isinstance(value, list | tuple):
             return [self._opened(key, value, origin, dotted, plain)]
+        if not value:
+            raise S4EdgeError(f"{self.path}: {origin} says {key}=[], which names nothing")
         return [
             self._opened(f"{key}.{index}", each, origin, dotted, plain)
             for index, each in enumerate(value)
@@ -240,6 +242,8 @@ class Facts:
                     f"{self.path}: {name}={_word(value)} is a group of options, where one value "
                     "was expected"
                 )
+            if key == "_name_" and not isinstance(value, str | None):
+                raise S4EdgeError(f"{self.path}: {name}={_word(value)} is no word")
             self.given[name] = value
         elif default is _REQUIRED:
             choices = " or ".join(f"--set {name}={_word(v)}" for v in allowed or ["VALUE"])

@@ -13,6 +13,7 @@ import re
 from s4edge.checkpoints import trainer
 from s4edge.checkpoints.assemble import Piece, assemble, fill, provenance
 from s4edge.checkpoints.backbone_layers import join, read_backbone_layer
+from s4edge.checkpoints.discretize import whole_number
 from s4edge.checkpoints.ends import MODES, Ends, read_ends
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layers import find_reader
@@ -78,6 +79,7 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
     d_model = _features(backbone, facts)
     facts.infer("d_model", d_model)
     length = outer.get("length") if outer.says("length") else None
+    length = None if length is None else whole_number(outer, "length", length)
     pieces, names = _blocks(backbone, facts, d_model, length)
     if length is not None:
         outer.given["length"] = length
@@ -93,7 +95,7 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
     ends = read_ends(tensors, outer, facts, config) if whole else Ends(config)
     model = assemble(tensors, ends.config, pieces, norm, length)
     for name, parameters in ends.parameters.items():
-        fill(model.get_submodule(name), parameters)
+        fill(model.get_submodule(name), parameters, f"{tensors.path}: its {name}.")
     tensors.finish()
     outer.finish()
     layout = f"SequenceModel{' with encoder and decoder' if whole else ''}, {' and '.join(names)}"

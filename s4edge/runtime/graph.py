@@ -108,8 +108,13 @@ def open_graph(path: Path | str, threads: int = 1) -> Graph:
         raise S4EdgeError(f"threads must be at least 1, not {threads}")
     path = Path(path)
     session = _load(path, threads)
-    info = _describe(path, session)
-    return Graph(info, session, _check_signature(info, session))
+    try:
+        info = _describe(path, session)
+        return Graph(info, session, _check_signature(info, session))
+    except UnicodeDecodeError as error:
+        raise S4EdgeError(
+            f"{path} has names that are no text; export it again with: {EXPORT_HINT}"
+        ) from error
 
 
 def _load(path: Path, threads: int) -> onnxruntime.InferenceSession:
