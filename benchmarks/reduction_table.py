@@ -29,7 +29,7 @@ from trained_checkpoints import load_mnist, load_test
 
 import s4edge
 from s4edge.compression.states.calibration import working_copy
-from s4edge.compression.states.reducer import Reducer, Settings
+from s4edge.compression.states.reducer import Reducer, ReducerSettings
 from s4edge.data.dataset import Data
 from s4edge.data.metrics import score
 from s4edge.files import replacing
@@ -111,7 +111,7 @@ def measure(
         started = time.perf_counter()
         data = calibration if calibrated else None
         horizon = samples.shape[1]
-        reducer = Reducer(model, Settings(method, allocated, refined, horizon), data)
+        reducer = Reducer(model, ReducerSettings(method, allocated, refined, horizon), data)
         prepared = time.perf_counter() - started
         for size in (size for size in sizes if size <= largest):
             started = time.perf_counter()

@@ -36,7 +36,7 @@ from s4edge.training.batches import Batch
 from s4edge.training.initial import initial_model
 from s4edge.training.objective import Objective
 from s4edge.training.optimizer import make_optimizer
-from s4edge.training.settings import Settings
+from s4edge.training.settings import TrainingSettings
 from s4edge.training.trainable import Trainable
 
 D_MODEL, LAYERS, STATE, BATCH = 64, 4, 64, 16
@@ -96,7 +96,7 @@ def our_step(length: int, state: int) -> Step:
     """One training step as `s4edge.training.finetune` takes it."""
     start = initial_model(1, 10, d_model=D_MODEL, layers=LAYERS, state=state, seed=0)
     model = Trainable(start, length)
-    settings = Settings(epochs=1)
+    settings = TrainingSettings(epochs=1)
     optimizer = make_optimizer(model, settings)
     x, y = batch(length)
     whole = Batch(x, y, None, None, slice(0, BATCH), BATCH, BATCH * length)

@@ -17,7 +17,7 @@ from s4edge.model.sequence_model import SequenceModel
 from s4edge.training.evaluate import predict
 from s4edge.training.finetune import finetune_model
 from s4edge.training.initial import initial_model
-from s4edge.training.settings import Settings
+from s4edge.training.settings import TrainingSettings
 
 ARMS = {
     "a": "from scratch at the small size, full budget",
@@ -29,7 +29,7 @@ ARMS = {
 }
 CALIBRATION_SAMPLES = 1000
 # From scratch; after reduction, half of it.
-SCRATCH = Settings(epochs=1, rate=1e-2, pole_rate=1e-2, step_rate=2e-3)
+SCRATCH = TrainingSettings(epochs=1, rate=1e-2, pole_rate=1e-2, step_rate=2e-3)
 FURTHER = dataclasses.replace(SCRATCH, rate=5e-3, pole_rate=5e-3, step_rate=1e-3)
 
 
@@ -65,7 +65,7 @@ def start_of(task: Task, state: int, seed: int) -> SequenceModel:
 def trained(
     model: SequenceModel,
     parts: Parts,
-    settings: Settings,
+    settings: TrainingSettings,
     epochs: int,
     seed: int,
     teacher: SequenceModel | None = None,

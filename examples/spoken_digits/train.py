@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 import s4edge
 from s4edge.data.dataset import Data
-from s4edge.training.finetune import Watch, finetune_model
+from s4edge.training.finetune import TrainingWatch, finetune_model
 from s4edge.training.initial import initial_model
-from s4edge.training.settings import Settings
+from s4edge.training.settings import TrainingSettings
 
 D_MODEL, LAYERS, STATE = 64, 4, 64
 STEP_SIZE = (1e-3, 3e-1)
@@ -69,12 +69,12 @@ def main(source: Path, epochs: int, seed: int, resume: bool, out: Path) -> None:
     start = initial_model(
         1, 10, d_model=D_MODEL, layers=LAYERS, state=STATE, seed=seed, step_size=STEP_SIZE
     )
-    settings = Settings(
+    settings = TrainingSettings(
         epochs=epochs, batch=32, rate=6e-3, pole_rate=4e-3, step_rate=2e-3, weight_decay=0.02,
         dropout=0.1, seed=seed,
     )  # fmt: skip
     validation, test = clips(parts["validation"]), clips(parts["test"])
-    watch = Watch(
+    watch = TrainingWatch(
         epoch=tell, state=out.with_suffix(".run"), log=out.with_suffix(".jsonl"), resume=resume
     )
     model = finetune_model(

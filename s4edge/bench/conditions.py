@@ -26,7 +26,7 @@ SAVING = ("powersave", "ondemand", "conservative", "schedutil", "interactive")
 PERFORMANCE = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
 
 
-class Watch:
+class MachineWatch:
     """Looks at the machine at the beginning, after every turn and at the end.
 
     Attributes:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from s4edge.bench.conditions import Watch
+from s4edge.bench.conditions import MachineWatch
 from s4edge.bench.latencies import Summary
 from s4edge.bench.machine.energy import find_meter
 from s4edge.bench.machine.pinning import choose_cores, out_of_the_way
@@ -96,7 +96,7 @@ class Measuring:
         self.models = [Measured(info, rate) for info in infos]
         self.cores = choose_cores(threads, root)
         vcgencmd = find_vcgencmd()
-        self.watch = Watch(self.cores, root, vcgencmd)
+        self.watch = MachineWatch(self.cores, root, vcgencmd)
         self._meter = find_meter(root, vcgencmd)
         self._threads, self._duration = threads, duration
         self._deadline_us = deadline_us

@@ -32,7 +32,7 @@ from s4edge.bench.file import parse_bench
 from s4edge.errors import S4EdgeError
 
 # How a bench tells its progress in a pipe, where the environment variable asks for it: lines
-# on standard error, this word and a fraction. See s4edge/cli/output.py.
+# on standard error, this word and a fraction. See s4edge/cli/terminal.py.
 PROGRESS_VARIABLE, PROGRESS_WORD = "S4EDGE_PROGRESS", "s4edge-progress"
 # What the far shell ends with when it could not make its folder, or not fill it.
 _NO_FOLDER, _NO_COPY, _NO_COMMAND = 73, 74, 127

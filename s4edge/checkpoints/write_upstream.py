@@ -2,8 +2,8 @@
 
 The original checkpoint's tensors are kept but for those of the layers' systems, which get the
 sizes of a smaller ``d_state``. Where every system has its own poles, each is reduced by itself
-(`s4edge.compression.states.slots`); where systems share them, all that share them are reduced
-together (`s4edge.compression.states.shared`).
+(`s4edge.compression.states.mode_counts`); where systems share them, all that share them are reduced
+together (`s4edge.compression.states.common_poles`).
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ from s4edge.checkpoints.read import read_checkpoint
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.checkpoints.upstream_layouts import LAYOUTS, Layout
 from s4edge.compression.states.base import Method
+from s4edge.compression.states.common_poles import SharedModes, reduce_shared
 from s4edge.compression.states.methods.registry import find_method
-from s4edge.compression.states.shared import SharedModes, h2_distance, reduce_shared
-from s4edge.compression.states.slots import reduce_to_slots
+from s4edge.compression.states.mode_counts import reduce_to_mode_count
 from s4edge.compression.states.step import check_state_size
 from s4edge.errors import S4EdgeError
 from s4edge.files import replacing
 from s4edge.model.configuration import backward_name
 from s4edge.model.file import read_description
 from s4edge.model.sequence_model import Provenance, SequenceModel
+from s4edge.systems.h2 import h2_distance
 from s4edge.systems.hinf import hinf_distance
 from s4edge.systems.modes import Modes
 from s4edge.version import VERSION
@@ -389,7 +390,7 @@ def _reduce(
     rows, features, _ = weight.shape
     systems = len(layout.pole)
     if rows == 1 and systems == features:
-        reduced, bound = reduce_to_slots(layer.modes, slots, method)
+        reduced, bound = reduce_to_mode_count(layer.modes, slots, method)
         pole, new = _fill(layout, reduced, slots)
         return *_to_side(pole, new[None], layout.upper), bound, name
     if name != "balanced":

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from s4edge.cli import output
+from s4edge.cli import terminal
 from s4edge.cli.bench_outputs import STDOUT, BenchOutputs
 from s4edge.errors import S4EdgeError
 
@@ -29,7 +29,7 @@ def _newest() -> Path:
             "no graph that s4edge wrote is in this folder; name one, or export one with: "
             "s4edge export MODEL --onnx"
         )
-    output.notes.print(f"Taking {path.name}, the newest graph here.", markup=False)
+    terminal.notes.print(f"Taking {path.name}, the newest graph here.", markup=False)
     return Path(path.name)
 
 
@@ -105,8 +105,8 @@ def _newest() -> Path:
     metavar="KEY=VALUE",
     help="An option of ssh's, as its -o takes it, such as Port=2222; may be repeated.",
 )
-@output.json_option
-@output.verbose_option
+@terminal.json_option
+@terminal.verbose_option
 def bench(
     models: tuple[Path, ...],
     threads: int,
@@ -154,7 +154,7 @@ def bench(
             answer, failure = _bench_there(host, models, remote_command, ssh_options)
         else:
             try:
-                with output.progress("Measuring") as progress:
+                with terminal.progress("Measuring") as progress:
                     result = benchmark.bench(models, threads, duration, rate, deadline, progress)
             except benchmark.BenchFailedError as error:
                 result, failure = error.result, str(error)
@@ -214,10 +214,10 @@ def _bench_there(
         [word for _, words in _measuring_options() for word in words],
         "s4edge" if command is None else command,
         ssh_options,
-        output.note,
+        terminal.note,
         interactive=sys.stdin.isatty() and sys.stderr.isatty(),
     )
-    with far, output.progress(f"Measuring on {host}") as progress:
+    with far, terminal.progress(f"Measuring on {host}") as progress:
         return far.answer(progress), far.failure
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from s4edge.cli import output
+from s4edge.cli import terminal
 from s4edge.errors import S4EdgeError
 from s4edge.files import check_writable, write_text
 
@@ -108,13 +108,13 @@ class BenchOutputs:
                 # What was measured is told all the same.
                 failure = failure or str(error)
         if self.as_json:
-            output.emit_json(answer)
+            terminal.emit_json(answer)
         elif self.markdown == STDOUT:
             click.echo(markdown(), nl=False)
         else:
             for part in report():
-                output.console.print(part)
+                terminal.console.print(part)
         for warning in answer["warnings"]:
-            output.note(f"Warning: {warning}")
+            terminal.note(f"Warning: {warning}")
         if failure is not None:
             raise S4EdgeError(failure)

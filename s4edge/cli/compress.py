@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from s4edge.cli import output
+from s4edge.cli import terminal
 from s4edge.cli.models import model_stem, set_option
 from s4edge.cli.reduction import reduction_options
 from s4edge.errors import S4EdgeError
@@ -52,8 +52,8 @@ from s4edge.errors import S4EdgeError
     help="Write a page to look at: where the states went, what was lost, kernels, poles.",
 )  # fmt: skip
 @set_option
-@output.json_option
-@output.verbose_option
+@terminal.json_option
+@terminal.verbose_option
 def compress(
     model: Path,
     state: int | None,
@@ -86,7 +86,7 @@ def compress(
     size = f"s{state}" if state is not None else f"t{tolerance:g}"
     suffix = ".pt" if layout == "upstream" else ".safetensors"
     path = path or Path(f"{model_stem(model)}-{size}{suffix}")
-    facts, audience = parse_assignments(assignments), output.terminal()
+    facts, audience = parse_assignments(assignments), terminal.audience()
     if layout == "upstream":
         from s4edge.workflows.to_upstream import compress_to_upstream
 
@@ -120,7 +120,7 @@ def compress(
             audience=audience,
         )
     if as_json:
-        output.emit_json(answer)
+        terminal.emit_json(answer)
         return
     table = compression_table(answer, verbose)
     if layout == "upstream":
@@ -128,12 +128,12 @@ def compress(
             f"Wrote {answer['output']} for upstream's code, and {answer['sidecar']} with the "
             f"arguments of its class, in {answer['seconds']:.1f} s."
         )
-    output.console.print(table)
+    terminal.console.print(table)
     if finetune is not None:
         from s4edge.reports.training_table import finetune_told
 
         told = finetune_told(answer["finetune"])
-        output.console.print(told, markup=False, highlight=False, soft_wrap=True)
+        terminal.console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 def _only_for_s4edge(**options: Any) -> list[str]:

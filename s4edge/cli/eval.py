@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from s4edge.cli import output
+from s4edge.cli import terminal
 from s4edge.cli.models import read_model, set_option
 
 
@@ -18,8 +18,8 @@ from s4edge.cli.models import read_model, set_option
     "package.module:callable giving batches.",
 )  # fmt: skip
 @set_option
-@output.json_option
-@output.verbose_option
+@terminal.json_option
+@terminal.verbose_option
 def evaluate(
     model: Path, data: str, assignments: tuple[str, ...], as_json: bool, verbose: bool
 ) -> None:
@@ -33,7 +33,7 @@ def evaluate(
 
     samples = load_data(data)
     require_targets(samples)
-    with output.progress("Evaluating") as progress:
+    with terminal.progress("Evaluating") as progress:
         if model.suffix == ".onnx":
             from s4edge.runtime import open_graph, predict
 
@@ -45,10 +45,10 @@ def evaluate(
 
             result = evaluate_model(read_model(model, assignments), samples, progress)
     if as_json:
-        output.emit_json({"model": str(model), **result.__dict__})
+        terminal.emit_json({"model": str(model), **result.__dict__})
         return
     shown = f"{result.value:.2%}" if result.metric == "accuracy" else f"{result.value:.6g}"
-    output.console.print(
+    terminal.console.print(
         f"{model}: {result.metric} {shown} on {result.samples} samples",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip

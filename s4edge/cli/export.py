@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from s4edge.cli import output
+from s4edge.cli import terminal
 from s4edge.cli.models import model_stem, newest_model, read_model, set_option
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     "on before the dot]",
 )  # fmt: skip
 @set_option
-@output.json_option
-@output.verbose_option
+@terminal.json_option
+@terminal.verbose_option
 def export(
     model: Path | None,
     onnx: bool,
@@ -83,17 +83,17 @@ def export(
         chunk = choose_chunk(loaded)
     path = path or Path(model_stem(model) + _suffix(mode, chunk, precision) + ".onnx")
     check_writable(path, model)
-    with output.progress("Measuring on the data") as progress:
+    with terminal.progress("Measuring on the data") as progress:
         exported = export_onnx(
             loaded, path, mode, chunk=chunk, precision=precision, data=samples, progress=progress,
             rate=rate,
         )  # fmt: skip
     if as_json:
-        output.emit_json(exported.to_json())
+        terminal.emit_json(exported.to_json())
         return
-    output.console.print(_told(exported), markup=False, highlight=False, soft_wrap=True)
+    terminal.console.print(_told(exported), markup=False, highlight=False, soft_wrap=True)
     if exported.exact_samples is not None:
-        output.note(
+        terminal.note(
             f"Exact for the first {exported.exact_samples} samples of a stream: the model's "
             "kernels are cut there, a recurrence goes on."
         )

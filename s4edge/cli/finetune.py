@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from s4edge.cli import output
+from s4edge.cli import terminal
 from s4edge.cli.models import model_stem, set_option
 from s4edge.cli.training import training_options
 
@@ -35,8 +35,8 @@ from s4edge.cli.training import training_options
     help="The file to write.  [default: <stem>-ft.safetensors here]",
 )  # fmt: skip
 @set_option
-@output.json_option
-@output.verbose_option
+@terminal.json_option
+@terminal.verbose_option
 def finetune(
     model: Path,
     data: str,
@@ -70,14 +70,14 @@ def finetune(
         log=options["log"],
         resume=resume,
         device=options["device"],
-        audience=output.terminal(),
-        epoch=output.note if verbose else lambda line: None,
+        audience=terminal.audience(),
+        epoch=terminal.note if verbose else lambda line: None,
     )
     if answer is None:
         return
     if as_json:
-        output.emit_json(answer)
+        terminal.emit_json(answer)
         return
-    output.console.print(finetune_table(answer))
+    terminal.console.print(finetune_table(answer))
     for line in finetune_lines(answer):
-        output.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        terminal.console.print(line, markup=False, highlight=False, soft_wrap=True)

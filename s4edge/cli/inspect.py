@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from s4edge.cli import output
+from s4edge.cli import terminal
 from s4edge.cli.models import read_model, set_option
 
 # Beyond these, seconds would leave the range of numbers.
@@ -32,8 +32,8 @@ def _check_rate(
     help="Draw all Hankel singular values and poles into a .png, .svg or .pdf.",
 )  # fmt: skip
 @set_option
-@output.json_option
-@output.verbose_option
+@terminal.json_option
+@terminal.verbose_option
 def inspect(
     model: Path,
     rate: float | None,
@@ -64,7 +64,7 @@ def inspect(
         else inputs.load(model, parse_assignments(assignments))
     )
     summary = summarize(loaded, rate)
-    with output.progress("Hankel singular values") as progress:
+    with terminal.progress("Hankel singular values") as progress:
         spectra = model_spectra(loaded, progress)
     add_spectra(summary, spectra)
     if plot is not None:
@@ -73,9 +73,9 @@ def inspect(
         plot_spectra(spectra, plot, title=model.name)
         summary["plot"] = str(plot)
     if as_json:
-        output.emit_json(summary)
+        terminal.emit_json(summary)
         return
-    console = output.console
+    console = terminal.console
     ascii_only = console.options.ascii_only
     console.print(summary_table(summary, str(model)))
     for line in [*fact_lines(summary), *(f"note: {note}" for note in growing_notes(spectra))]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from s4edge.cli.output import Command, note, terminal
+from s4edge.cli.terminal import Command, audience, note
 from s4edge.errors import S4EdgeError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def read_model(path: Path, assignments: tuple[str, ...]) -> SequenceModel:
     from s4edge.checkpoints.facts import parse_assignments
     from s4edge.workflows import inputs
 
-    return inputs.read_model(path, parse_assignments(assignments), terminal())
+    return inputs.read_model(path, parse_assignments(assignments), audience())
 
 
 def model_stem(path: Path) -> str:

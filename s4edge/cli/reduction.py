@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from s4edge.cli.output import Command
+from s4edge.cli.terminal import Command
 
 # As in s4edge.compression.states.methods.registry, which --help must not import; a test compares
 # them.

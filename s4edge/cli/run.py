@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from s4edge.cli import output
+from s4edge.cli import terminal
 from s4edge.errors import S4EdgeError
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def _span(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True,
     help="Threads that one run of the graph may use.",
 )  # fmt: skip
-@output.json_option
-@output.verbose_option
+@terminal.json_option
+@terminal.verbose_option
 def run(
     model: Path,
     source: str,
@@ -181,7 +181,7 @@ def run(
         except (S4EdgeError, KeyboardInterrupt, SystemExit) as error:
             trouble = error
         if as_json and stream.last is not None:
-            output.emit_json(
+            terminal.emit_json(
                 {
                     "model": str(model),
                     "input": opened.name,
@@ -194,7 +194,7 @@ def run(
             )
         _tell(stream, path, written, as_json, verbose)
     if isinstance(trouble, KeyboardInterrupt):
-        output.note(f"Interrupted after {stream.samples} samples.")
+        terminal.note(f"Interrupted after {stream.samples} samples.")
         sys.exit(130)
     if trouble is not None:
         raise trouble
@@ -206,7 +206,7 @@ def _interrupted_early() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        output.note("Interrupted before the first sample.")
+        terminal.note("Interrupted before the first sample.")
         sys.exit(130)
 
 
@@ -237,8 +237,8 @@ def _written(
         if path is not None:
             lines = stack.enter_context(answer_file(path))
             takers.append(lambda answer: lines.write(json.dumps(answer.to_json(names))))
-        if not as_json and output.console.is_terminal:
-            takers.append(stack.enter_context(LiveLine(output.console, stream, names)).show)
+        if not as_json and terminal.console.is_terminal:
+            takers.append(stack.enter_context(LiveLine(terminal.console, stream, names)).show)
         elif not as_json and path is None:
             takers.append(lambda answer: _echo(json.dumps(answer.to_json(names))))
         for count, answer in enumerate(_kept(stream, last), 1):
@@ -292,13 +292,13 @@ def _tell(stream: StreamRun, path: Path | None, written: int, as_json: bool, ver
     """What a person should know beside the answers, on stderr."""
     if not as_json:
         for warning in stream.warnings:
-            output.note(f"Warning: {warning}.")
+            terminal.note(f"Warning: {warning}.")
         if path is not None and written:
-            output.note(f"Wrote {path}: {written} answer{'' if written == 1 else 's'}.")
+            terminal.note(f"Wrote {path}: {written} answer{'' if written == 1 else 's'}.")
     if verbose and stream.us_per_sample is not None:
-        unit = "µs" if output.notes.encoding.lower().startswith("utf") else "us"
+        unit = "µs" if terminal.notes.encoding.lower().startswith("utf") else "us"
         factor = stream.real_time_factor
-        output.note(
+        terminal.note(
             f"{stream.samples} samples, {stream.us_per_sample:.4g} {unit} per sample"
             + ("" if factor is None else f", real-time factor {factor:.3g}")
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from s4edge.cli import output
+from s4edge.cli import terminal
 from s4edge.cli.models import set_option
 from s4edge.cli.reduction import reduction_options
 
@@ -31,8 +31,8 @@ from s4edge.cli.reduction import reduction_options
     help="Write a page to look at, with the details of the smallest size.",
 )  # fmt: skip
 @set_option
-@output.json_option
-@output.verbose_option
+@terminal.json_option
+@terminal.verbose_option
 def sweep(
     model: Path,
     states: str | None,
@@ -71,9 +71,9 @@ def sweep(
         csv=table_path,
         plot=plot,
         report=report,
-        audience=output.terminal(),
+        audience=terminal.audience(),
     )
     if as_json:
-        output.emit_json(answer)
+        terminal.emit_json(answer)
         return
-    output.console.print(sweep_table(answer))
+    terminal.console.print(sweep_table(answer))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from s4edge.cli.output import Command
+from s4edge.cli.terminal import Command
 
 
 def training_options(command: Command) -> Command:

@@ -12,7 +12,6 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from s4edge.arrays import Float, Int
-from s4edge.compression.states.shared import h2_distance
 from s4edge.compression.states.spectrum import Spectrum, model_spectra
 from s4edge.compression.states.unit import Unit, units_of
 from s4edge.compression.trade_off import TradeOff, trade_off
@@ -21,6 +20,7 @@ from s4edge.files import check_writable, write_text
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.reports import compression_plots as report_plots
 from s4edge.reports import page
+from s4edge.systems.h2 import h2_distance
 from s4edge.systems.modes import Modes
 
 # Rows of the table of channels.

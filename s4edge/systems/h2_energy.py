@@ -82,7 +82,7 @@ class System:
 
 
 @dataclass(frozen=True)
-class Poles:
+class ReducedPoles:
     """Reduced poles ``1 + m +- root(D)``, and ``1 + x`` for one that is left over.
 
     Attributes:
@@ -96,7 +96,7 @@ class Poles:
     x: Float
 
     @staticmethod
-    def of(reduced: Modes) -> Poles:
+    def of(reduced: Modes) -> ReducedPoles:
         """Of channels with equally many real states."""
         pulls = []
         for channel in range(reduced.channels):
@@ -105,10 +105,10 @@ class Poles:
             pulls.append(
                 np.concatenate([pull[~real], pull[~real].conj(), pull[real].real.astype(complex)])
             )
-        return Poles.paired(np.array(pulls))
+        return ReducedPoles.paired(np.array(pulls))
 
     @staticmethod
-    def paired(pulls: Complex) -> Poles:
+    def paired(pulls: Complex) -> ReducedPoles:
         """Of real poles, the nearest neighbours together: they may become a conjugate pair."""
         m, D, x = [], [], []
         for each in pulls:
@@ -122,30 +122,30 @@ class Poles:
             m.append(means)
             D.append(halves)
             x.append(real)
-        return Poles(np.array(m), np.array(D), np.array(x))
+        return ReducedPoles(np.array(m), np.array(D), np.array(x))
 
-    def some(self, chosen: Int) -> Poles:
+    def some(self, chosen: Int) -> ReducedPoles:
         """Of some of the systems."""
-        return Poles(self.m[chosen], self.D[chosen], self.x[chosen])
+        return ReducedPoles(self.m[chosen], self.D[chosen], self.x[chosen])
 
-    def with_more(self, m: Float, D: Float) -> Poles:
+    def with_more(self, m: Float, D: Float) -> ReducedPoles:
         """Two poles more each, by ``m`` and ``D`` (systems,)."""
-        return Poles(np.column_stack([self.m, m]), np.column_stack([self.D, D]), self.x)
+        return ReducedPoles(np.column_stack([self.m, m]), np.column_stack([self.D, D]), self.x)
 
-    def plus(self, step: Float) -> Poles:
+    def plus(self, step: Float) -> ReducedPoles:
         """Moved by ``step``, (systems, r)."""
         half = self.m.shape[1]
-        return Poles(
+        return ReducedPoles(
             self.m + step[:, :half],
             self.D + step[:, half : 2 * half],
             self.x + step[:, 2 * half :],
         )
 
-    def replaced(self, where: Int, by: Poles) -> Poles:
+    def replaced(self, where: Int, by: ReducedPoles) -> ReducedPoles:
         """Some systems' poles replaced."""
         m, D, x = self.m.copy(), self.D.copy(), self.x.copy()
         m[where], D[where], x[where] = by.m, by.D, by.x
-        return Poles(m, D, x)
+        return ReducedPoles(m, D, x)
 
     def pulls(self) -> Complex:
         """(systems, r) ``alpha - 1``: ``m + root(D)``, ``m - root(D)``, ``x``."""
@@ -158,25 +158,25 @@ class Poles:
         return -np.expm1(log_pole.real.max(axis=1, initial=-1.0))
 
 
-def differences(system: System, poles: Poles) -> tuple[Complex, Complex]:
+def differences(system: System, poles: ReducedPoles) -> tuple[Complex, Complex]:
     """(systems, p + q, r) ``a_n - alpha_i`` and ``1 - alpha_i a_n``."""
     a, alpha = system.pull[:, :, None], poles.pulls()[:, None, :]
     apart = a - alpha
     return np.where(apart == 0, NUDGE, apart), -(a + alpha + a * alpha)
 
 
-def energy_of(system: System, poles: Poles) -> Float:
+def energy_of(system: System, poles: ReducedPoles) -> Float:
     """(systems,) of the error with the best weights."""
     return (system.signal(system.weight * blaschke(system, poles)) ** 2).sum(axis=1)
 
 
-def blaschke(system: System, poles: Poles) -> Complex:
+def blaschke(system: System, poles: ReducedPoles) -> Complex:
     """(systems, p + q) by what ``w_n`` is multiplied to make ``f_n``."""
     N, M = differences(system, poles)
     return (N / M).prod(axis=2)
 
 
-def derivatives(system: System, poles: Poles) -> tuple[Float, Float, Float, Float]:
+def derivatives(system: System, poles: ReducedPoles) -> tuple[Float, Float, Float, Float]:
     """Derivatives of the energy by ``m``, ``D`` and ``x``.
 
     Returns:

@@ -30,7 +30,7 @@ from s4edge.training.objective import Objective, find_task
 from s4edge.training.optimizer import check_moments, clip, make_optimizer, set_rate
 from s4edge.training.processes import Processes
 from s4edge.training.run_state import Best, RunState, fingerprint, model_fingerprint
-from s4edge.training.settings import Settings
+from s4edge.training.settings import TrainingSettings
 from s4edge.training.trainable import Trainable
 
 # Sequences on which the size of the teacher's layers is measured.
@@ -40,7 +40,7 @@ Reduce = Callable[[SequenceModel, int], SequenceModel]
 
 
 @dataclass(frozen=True)
-class Watch:
+class TrainingWatch:
     """Who is told how far it is, and where a run is kept.
 
     Attributes:
@@ -58,19 +58,19 @@ class Watch:
     resume: bool = False
 
 
-NOBODY = Watch()
+NOBODY = TrainingWatch()
 
 
 def finetune_model(
     model: SequenceModel,
     data: Data,
-    settings: Settings,
+    settings: TrainingSettings,
     *,
     validation: Data | None = None,
     teacher: SequenceModel | None = None,
     reduce: Reduce | None = None,
     every_epoch: Callable[[int], Data] | None = None,
-    watch: Watch = NOBODY,
+    watch: TrainingWatch = NOBODY,
     processes: Processes = Processes(),  # noqa: B008  (frozen)
 ) -> SequenceModel:
     """A trained copy of a model: that of the epoch with the best validation.
@@ -110,12 +110,12 @@ class _Run:
         self,
         model: SequenceModel,
         data: Data,
-        settings: Settings,
+        settings: TrainingSettings,
         validation: Data | None,
         teacher: SequenceModel | None,
         reduce: Reduce | None,
         every_epoch: Callable[[int], Data] | None,
-        watch: Watch,
+        watch: TrainingWatch,
         processes: Processes,
     ) -> None:
         self.settings, self.watch, self.processes = settings, watch, processes
@@ -425,7 +425,7 @@ def _moved(batch: Batch, device: torch.device) -> Batch:
 def _check(
     model: SequenceModel,
     data: Data,
-    settings: Settings,
+    settings: TrainingSettings,
     teacher: SequenceModel | None,
     validation: Data | None,
 ) -> None:

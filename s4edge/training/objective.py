@@ -21,7 +21,7 @@ from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import ModelConfig
 from s4edge.training.batches import Batch
-from s4edge.training.settings import Settings, Task
+from s4edge.training.settings import Task, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Objective:
     """
 
     task: Task | None
-    settings: Settings
+    settings: TrainingSettings
     power: float = 1.0
     layer_powers: tuple[float, ...] = ()
 

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from s4edge.training.settings import Settings
+from s4edge.training.settings import TrainingSettings
 from s4edge.training.trainable import Trainable
 
 _POLES = ("decay", "angle", "real_decay")
 
 
-def make_optimizer(trainable: Trainable, settings: Settings) -> torch.optim.AdamW:
+def make_optimizer(trainable: Trainable, settings: TrainingSettings) -> torch.optim.AdamW:
     """Groups: dense weights, biases and norms, weights of the systems, poles, step sizes."""
     poles: list[nn.Parameter] = []
     steps: list[nn.Parameter] = []

@@ -12,7 +12,7 @@ Task = Literal["classification", "regression", "next"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """How to train; the defaults suit a reduced model that is trained on.
 
     Attributes:
@@ -58,7 +58,7 @@ class Settings:
     seed: int = 0
     bfloat16: bool = False
 
-    def check(self) -> Settings:
+    def check(self) -> TrainingSettings:
         """Itself.
 
         Raises:
@@ -96,15 +96,15 @@ class Settings:
         return None
 
 
-def settings_of(*, epochs: int, has_teacher: bool, **options: Any) -> Settings:
-    """Settings from a command's options; those that are None or unknown here are left out.
+def settings_of(*, epochs: int, has_teacher: bool, **options: Any) -> TrainingSettings:
+    """TrainingSettings from a command's options; those that are None or unknown here are left out.
 
     With a teacher, its outputs take the place of labels unless ``distill`` says otherwise.
 
     Raises:
         S4EdgeError: a value is out of its range or no list of state sizes.
     """
-    known = {each.name for each in dataclasses.fields(Settings)}
+    known = {each.name for each in dataclasses.fields(TrainingSettings)}
     given = {key: value for key, value in options.items() if key in known and value is not None}
     if has_teacher:
         given.setdefault("distill", 1.0)
@@ -115,4 +115,4 @@ def settings_of(*, epochs: int, has_teacher: bool, **options: Any) -> Settings:
             raise S4EdgeError(
                 f"the schedule {given['schedule']!r} is no list of state sizes, as 32,16,8"
             ) from None
-    return Settings(epochs=epochs, **given).check()
+    return TrainingSettings(epochs=epochs, **given).check()

@@ -18,7 +18,7 @@ from s4edge.progress import Progress, silent
 from s4edge.reports.compression_page import check_report, write_report
 from s4edge.reports.compression_table import compression_answer
 from s4edge.training.allocator import keep_freed_memory
-from s4edge.training.finetune import Watch, finetune_model
+from s4edge.training.finetune import TrainingWatch, finetune_model
 from s4edge.training.settings import settings_of
 from s4edge.workflows.audience import NOBODY, Audience
 from s4edge.workflows.inputs import read_calibration, read_model
@@ -113,4 +113,4 @@ def _trained(
     keep_freed_memory()
     settings = settings_of(epochs=epochs, has_teacher=teacher is not None)
     with audience.progress("Training") as progress:
-        return finetune_model(small, data, settings, teacher=teacher, watch=Watch(progress))
+        return finetune_model(small, data, settings, teacher=teacher, watch=TrainingWatch(progress))

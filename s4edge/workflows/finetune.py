@@ -15,9 +15,9 @@ from s4edge.model.sequence_model import SequenceModel
 from s4edge.progress import silent
 from s4edge.reports.training_table import finetune_answer
 from s4edge.training.allocator import keep_freed_memory
-from s4edge.training.finetune import Watch, finetune_model
+from s4edge.training.finetune import TrainingWatch, finetune_model
 from s4edge.training.processes import open_processes
-from s4edge.training.settings import Settings
+from s4edge.training.settings import TrainingSettings
 from s4edge.workflows.audience import NOBODY, Audience
 from s4edge.workflows.compress import compress_model
 from s4edge.workflows.inputs import calibration_of, read_model
@@ -29,7 +29,7 @@ _CALIBRATION = 1000
 def finetune_file(
     model: Path,
     data: str,
-    settings: Settings,
+    settings: TrainingSettings,
     output: Path,
     *,
     facts: Mapping[str, Any] | None = None,
@@ -80,7 +80,7 @@ def finetune_file(
             if processes.first:
                 epoch("  ".join(f"{key} {value:.6g}" for key, value in line.items()))
 
-        watch = Watch(progress if processes.first else silent, tell, kept, log, resume)
+        watch = TrainingWatch(progress if processes.first else silent, tell, kept, log, resume)
         trained = finetune_model(
             original, samples, settings, validation=held_out, teacher=guide,
             reduce=_calibrated_on(samples), watch=watch, processes=processes,

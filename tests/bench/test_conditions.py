@@ -13,7 +13,7 @@ from fake_machine import put
 from test_load import write_stat
 
 from s4edge.bench import GraphResult
-from s4edge.bench.conditions import Watch, machine_warnings, model_warnings
+from s4edge.bench.conditions import MachineWatch, machine_warnings, model_warnings
 from s4edge.bench.results import ColdStart, Conditions, Histogram, Memory, Round
 
 BOARD: dict[str, Any] = {"cores": 4, "emulated": False}
@@ -22,7 +22,7 @@ BOARD: dict[str, Any] = {"cores": 4, "emulated": False}
 def test_watches_a_board(tmp_path: Path) -> None:
     root = fake_machine.raspberry_pi(tmp_path)
     zone = "sys/class/thermal/thermal_zone0/temp"
-    watch = Watch([3], root)
+    watch = MachineWatch([3], root)
     write_stat(root, *[(0,) * 10] * 4)
     put(root, {"sys/fs/cgroup/cpu.stat": "usage_usec 5\nnr_periods 9\nnr_throttled 3"})
     watch.begin(1.0)
@@ -55,7 +55,7 @@ def test_watches_a_board(tmp_path: Path) -> None:
 
 
 def test_a_single_core_is_the_bench_s_own_too(tmp_path: Path) -> None:
-    watch = Watch([0], write_stat(tmp_path, (0,) * 10))
+    watch = MachineWatch([0], write_stat(tmp_path, (0,) * 10))
     watch.begin(0.0)
     begin = os.times()
     while os.times().user - begin.user < 0.2:  # the bench itself at work
@@ -66,7 +66,7 @@ def test_a_single_core_is_the_bench_s_own_too(tmp_path: Path) -> None:
 
 
 def test_nothing_is_known_without_sys_and_proc(tmp_path: Path) -> None:
-    watch = Watch(None, tmp_path)
+    watch = MachineWatch(None, tmp_path)
     watch.begin(0.0)
     watch.turn("a.onnx", 50.0)
     watch.end(0.0)

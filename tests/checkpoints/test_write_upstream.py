@@ -15,9 +15,10 @@ from upstream_by_hand import DSS, S4D, S4Block, Upstream, build, run
 import s4edge
 from s4edge.checkpoints.write_upstream import SHARED_METHOD, compress_upstream
 from s4edge.cli.main import cli
+from s4edge.compression.states.common_poles import SharedModes, reduce_shared, refit
 from s4edge.compression.states.methods.balanced import balanced_truncation
-from s4edge.compression.states.shared import SharedModes, h2_distance, reduce_shared, refit
-from s4edge.compression.states.slots import reduce_to_slots
+from s4edge.compression.states.mode_counts import reduce_to_mode_count
+from s4edge.systems.h2 import h2_distance
 from s4edge.systems.hinf import hinf_distance
 from s4edge.systems.modes import Modes
 
@@ -168,10 +169,10 @@ def random_modes(channels: int, pairs: int, reals: int, seed: int) -> Modes:
 def test_places_are_not_exceeded_whatever_the_poles() -> None:
     modes = random_modes(channels=8, pairs=2, reals=10, seed=0)
     for slots in (1, 2, 4, 7):
-        reduced, bound = reduce_to_slots(modes, slots, balanced_truncation)
+        reduced, bound = reduce_to_mode_count(modes, slots, balanced_truncation)
         assert np.bincount(reduced.channel, minlength=8).max() <= slots
         assert (hinf_distance(modes, reduced) <= bound * (1 + 1e-9)).all()
-    same, bound = reduce_to_slots(modes, 12, balanced_truncation)
+    same, bound = reduce_to_mode_count(modes, 12, balanced_truncation)
     assert (bound == 0).all()
     np.testing.assert_array_equal(same.kernel(9), modes.kernel(9))
 

@@ -16,7 +16,7 @@ from s4edge_command import Outcome, call, call_process, snapshot
 
 from s4edge.bench import measuring, read_bench
 from s4edge.bench.file import parse_bench
-from s4edge.cli import output
+from s4edge.cli import terminal
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def while_measuring(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], N
             waiting = [action]
             yield lambda done: waiting.pop()() if done > 0.9 and waiting else None
 
-        monkeypatch.setattr(output, "progress", progress)
+        monkeypatch.setattr(terminal, "progress", progress)
 
     return act
 
@@ -127,7 +127,7 @@ def test_stopped_before_anything_was_measured(work: Path, monkeypatch: pytest.Mo
     def progress(_: str) -> Iterator[Callable[[float], None]]:
         yield lambda _: os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(output, "progress", progress)
+    monkeypatch.setattr(terminal, "progress", progress)
     (work / "a.json").write_text("the old file")
     found = bench(work, *BOTH, "-o", "a.json")
     assert (found.status, found.stdout) == (1, "")

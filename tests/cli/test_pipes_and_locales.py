@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from s4edge_command import SCRIPT, call, call_process, read_terminal, snapshot
 
-from s4edge.cli import output
+from s4edge.cli import terminal
 
 # Needs no torch, so that its process starts fast.
 EVAL = ("eval", "model-s16.onnx", "--data", "digits.npz")
@@ -123,7 +123,7 @@ def test_disk_full(work: Path, arguments: tuple[str, ...], output: str) -> None:
 def test_names_are_no_markup(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither brackets nor colons in a file's name mean anything to the printer."""
     # The console itself: it may have been made when another width was in force.
-    monkeypatch.setattr(output.console, "_width", 200)
+    monkeypatch.setattr(terminal.console, "_width", 200)
     name = "a[bold]b[x] :smile: c.safetensors"
     shutil.copy(work / "model-s16.safetensors", work / name)
     for arguments in (

@@ -16,12 +16,12 @@ from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.systems.balancing import hankel_singular_values
-from s4edge.training.finetune import Watch, finetune_model
+from s4edge.training.finetune import TrainingWatch, finetune_model
 from s4edge.training.initial import initial_model
-from s4edge.training.settings import Settings
+from s4edge.training.settings import TrainingSettings
 from s4edge.workflows.compress import compress_model
 
-SETTINGS = Settings(epochs=9, batch=16, rate=1e-2, pole_rate=1e-2, validation=0.2)
+SETTINGS = TrainingSettings(epochs=9, batch=16, rate=1e-2, pole_rate=1e-2, validation=0.2)
 
 
 def tones(count: int = 240, seed: int = 0) -> Data:
@@ -63,7 +63,7 @@ def test_learns_targets() -> None:
     y = data.x.std(axis=1)
     data = dataclasses.replace(data, y=y)
     lines: list[dict[str, Any]] = []
-    finetune_model(start(1), data, SETTINGS, watch=Watch(epoch=lines.append))
+    finetune_model(start(1), data, SETTINGS, watch=TrainingWatch(epoch=lines.append))
     assert lines[-1]["validation_loss"] < 0.3 * lines[0]["validation_loss"]
 
 
@@ -81,7 +81,7 @@ def test_learns_the_next_sample(tokens: bool) -> None:
     lines: list[dict[str, Any]] = []
     settings = dataclasses.replace(SETTINGS, task="next")
     data = Data(x, None, None, "waves")
-    finetune_model(model, data, settings, watch=Watch(epoch=lines.append))
+    finetune_model(model, data, settings, watch=TrainingWatch(epoch=lines.append))
     assert lines[-1]["validation_loss"] < 0.5 * lines[0]["validation_loss"]
 
 
@@ -113,7 +113,7 @@ def test_the_nuclear_norm_falls(trained: SequenceModel) -> None:
 def test_reduction_on_the_way(trained: SequenceModel) -> None:
     lines: list[dict[str, Any]] = []
     settings = dataclasses.replace(SETTINGS, schedule=(4, 2))
-    watch = Watch(epoch=lines.append)
+    watch = TrainingWatch(epoch=lines.append)
     small = finetune_model(trained, tones(), settings, reduce=compress_model, watch=watch)
     assert [line.get("real_states") for line in lines[1:]] == [128] * 3 + [64] * 3 + [32] * 3
     assert small.config.real_states == 32
@@ -126,7 +126,7 @@ def test_the_best_epoch_is_kept() -> None:
     settings = dataclasses.replace(SETTINGS, rate=0.3, epochs=5)
     data = tones()
     model = finetune_model(
-        start(), data, settings, validation=tones(seed=1), watch=Watch(epoch=lines.append)
+        start(), data, settings, validation=tones(seed=1), watch=TrainingWatch(epoch=lines.append)
     )
     best = max(line["accuracy"] for line in lines)
     assert evaluate(model, tones(seed=1)).value == pytest.approx(best)
@@ -146,7 +146,7 @@ def test_in_parts_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[list[dict[str, Any]]] = [[], []]
     for size, log in zip((1 << 30, 5 * 40 * 8), lines, strict=True):
         monkeypatch.setattr("s4edge.training.trainable._PART", size)  # all, or 5 sequences a part
-        finetune_model(start(), data, settings, watch=Watch(epoch=log.append))
+        finetune_model(start(), data, settings, watch=TrainingWatch(epoch=log.append))
     for whole, parts in zip(*lines, strict=True):
         assert parts["validation_loss"] == pytest.approx(whole["validation_loss"], rel=1e-4)
 
@@ -178,7 +178,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
             if stop is not None and line["epoch"] > stop:
                 raise StoppedError
 
-        watch = Watch(
+        watch = TrainingWatch(
             epoch=epoch, state=tmp_path / f"{name}.run", log=tmp_path / name, resume=resume
         )
         return finetune_model(
@@ -205,7 +205,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
 
 def test_a_run_that_was_done_already_is_its_result(tmp_path: Path) -> None:
     data, settings = tones(32), dataclasses.replace(SETTINGS, epochs=2)
-    watch = Watch(state=tmp_path / "run")
+    watch = TrainingWatch(state=tmp_path / "run")
     whole = finetune_model(start(), data, settings, watch=watch)
     again = finetune_model(start(), data, settings, watch=dataclasses.replace(watch, resume=True))
     for name, tensor in whole.state_dict().items():
@@ -221,18 +221,18 @@ def test_data_that_change_every_epoch_keep_their_teacher(distill: float) -> None
     for log, every_epoch in zip(logs, (None, lambda epoch: data), strict=True):
         finetune_model(
             start(), data, settings, validation=data, teacher=start(),
-            every_epoch=every_epoch, watch=Watch(epoch=log.append),
+            every_epoch=every_epoch, watch=TrainingWatch(epoch=log.append),
         )  # fmt: skip
     assert [line.get("loss") for line in logs[0]] == [line.get("loss") for line in logs[1]]
 
 
 def test_what_cannot_be_resumed(tmp_path: Path) -> None:
     data, state = tones(32), tmp_path / "state"
-    watch = Watch(state=state, resume=True)
+    watch = TrainingWatch(state=state, resume=True)
     with pytest.raises(S4EdgeError, match="nothing to resume"):
         finetune_model(start(), data, SETTINGS, watch=watch)
     once = dataclasses.replace(SETTINGS, epochs=1)
-    finetune_model(start(), data, once, watch=Watch(state=state))
+    finetune_model(start(), data, once, watch=TrainingWatch(state=state))
     with pytest.raises(S4EdgeError, match="batch differ"):
         finetune_model(start(), data, dataclasses.replace(once, batch=8), watch=watch)
     with pytest.raises(S4EdgeError, match="data differ"):

@@ -15,9 +15,9 @@ from s4edge.errors import S4EdgeError
 from s4edge.training.batches import Sequences
 from s4edge.training.objective import Objective, find_task
 from s4edge.training.processes import Processes
-from s4edge.training.settings import Settings
+from s4edge.training.settings import TrainingSettings
 
-SETTINGS = Settings(epochs=1)
+SETTINGS = TrainingSettings(epochs=1)
 COUNT, LENGTH = 5, 7
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from s4edge.arrays import FloatPerChannel, IntPerChannel
-from s4edge.compression.states.shared import h2_distance
 from s4edge.systems.balancing import hankel_singular_values
+from s4edge.systems.h2 import h2_distance
 from s4edge.systems.hinf import hinf_distance
 from s4edge.systems.modes import Modes
 

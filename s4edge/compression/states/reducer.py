@@ -26,7 +26,7 @@ from s4edge.compression.states.layer_error import LayerError
 from s4edge.compression.states.methods.registry import METHODS
 from s4edge.compression.states.observed import observe, relative_error
 from s4edge.compression.states.output_descent import descend
-from s4edge.compression.states.refine import Poles, refine, solve_weights
+from s4edge.compression.states.refine import MovablePoles, refine, solve_weights
 from s4edge.compression.states.unit import Unit, install, systems_of, units_of
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
@@ -44,7 +44,7 @@ _DESCENT = 40
 
 
 @dataclass(frozen=True)
-class Settings:
+class ReducerSettings:
     """How to reduce.
 
     Attributes:
@@ -88,7 +88,7 @@ class Reducer:
     def __init__(
         self,
         model: SequenceModel,
-        settings: Settings,
+        settings: ReducerSettings,
         calibration: Calibration | None = None,
         progress: Progress = silent,
     ) -> None:
@@ -153,7 +153,9 @@ class Reducer:
         modes = Modes.make([], [], [], 1) if start is None else _channel(start.modes, h)
         if self.settings.refined:
             free = unit.systems.config.feedthrough
-            return solve_weights(error, Poles.of(modes, _channel(unit.stable, h)), free).error
+            return solve_weights(
+                error, MovablePoles.of(modes, _channel(unit.stable, h)), free
+            ).error
         kernel = modes.at(error.lag)[0]
         D = None if start is None else start.feedthrough
         kernel[0] += float(unit.systems.D[h].detach()) if D is None else D[h]
@@ -380,7 +382,10 @@ class Reducer:
             modes, feedthrough = _channel(reduction.modes, h), float(D[h])
             if self.settings.refined:
                 measured = error.channel(h)
-                projected, start = measured.projected, Poles.of(modes, _channel(unit.stable, h))
+                projected, start = (
+                    measured.projected,
+                    MovablePoles.of(modes, _channel(unit.stable, h)),
+                )
                 found = refine(measured.mixed, start, free, _STEPS)
                 zeros = np.zeros(len(found.weight), np.int64)
                 modes = Modes.make(found.poles.log_pole, found.weight, zeros, 1)

@@ -29,7 +29,7 @@ _MOST_DAMPING, _LEAST_DAMPING = 1e6, 1e-9
 
 
 @dataclass(frozen=True)
-class Poles:
+class MovablePoles:
     """The poles of one channel.
 
     Attributes:
@@ -45,12 +45,12 @@ class Poles:
     slowest: float
 
     @staticmethod
-    def of(modes: Modes, original: Modes) -> Poles:
+    def of(modes: Modes, original: Modes) -> MovablePoles:
         """Of one channel's stable modes, as slow as those of the original at most."""
         real = modes.is_real
         slowest = float(np.log(-original.log_pole.real).min())
         decay = np.clip(np.log(-modes.log_pole.real), slowest, max(slowest, _FASTEST))
-        return Poles(
+        return MovablePoles(
             np.concatenate([decay[~real], decay[real]]),
             modes.log_pole.imag[~real],
             np.where(modes.log_pole.imag[real] == 0, 1.0, -1.0),
@@ -63,13 +63,13 @@ class Poles:
         angles = np.concatenate([self.angle, np.where(self.sign > 0, 0.0, np.pi)])
         return -np.exp(self.decay) + 1j * angles
 
-    def moved(self, step: Float) -> Poles:
+    def moved(self, step: Float) -> MovablePoles:
         """After a step of the decays, then the angles; a step that is too far is cut."""
         n = len(self.decay)
         decay = self.decay + np.clip(step[:n], -_FURTHEST, _FURTHEST)
         angle = self.angle + np.clip(step[n:], -_WIDEST, _WIDEST)
         decay = np.clip(decay, self.slowest, max(self.slowest, _FASTEST))
-        return Poles(decay, angle, self.sign, self.slowest)
+        return MovablePoles(decay, angle, self.sign, self.slowest)
 
 
 @dataclass(frozen=True)
@@ -83,18 +83,18 @@ class Fit:
         error: the squared error that is left.
     """
 
-    poles: Poles
+    poles: MovablePoles
     weight: Complex
     feedthrough: float
     error: float
 
 
-def solve_weights(error: KernelError, poles: Poles, feedthrough: bool) -> Fit:
+def solve_weights(error: KernelError, poles: MovablePoles, feedthrough: bool) -> Fit:
     """The best weights for given poles."""
     return _Normal(error, poles, feedthrough, slopes=False).fit()
 
 
-def refine(error: KernelError, start: Poles, feedthrough: bool, steps: int) -> Fit:
+def refine(error: KernelError, start: MovablePoles, feedthrough: bool, steps: int) -> Fit:
     """Move the poles downhill.
 
     Args:
@@ -129,7 +129,7 @@ class _Normal:
     """
 
     def __init__(
-        self, error: KernelError, poles: Poles, feedthrough: bool, slopes: bool = True
+        self, error: KernelError, poles: MovablePoles, feedthrough: bool, slopes: bool = True
     ) -> None:
         self.poles, self.feedthrough = poles, feedthrough
         p, k = len(poles.angle), error.lag[:, None]

@@ -9,7 +9,7 @@ import numpy as np
 from s4edge.arrays import Float, Int
 from s4edge.compression.states.calibration import Calibration
 from s4edge.compression.states.methods.registry import find_method
-from s4edge.compression.states.reducer import Reducer, Settings
+from s4edge.compression.states.reducer import Reducer, ReducerSettings
 from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.progress import Progress, part_of, silent
@@ -61,7 +61,7 @@ class ReduceStates:
                 "reduction takes states away; choose a smaller one"
             )
 
-    def settings(self, calibration: Calibration | None) -> Settings:
+    def settings(self, calibration: Calibration | None) -> ReducerSettings:
         """What of it does not depend on the size. Raises S4EdgeError where parts do not fit."""
         refinable = find_method(self.method).refinable
         if self.allocate not in ("uniform", "sensitivity"):
@@ -79,7 +79,7 @@ class ReduceStates:
         if self.refine and not refinable:
             raise S4EdgeError(f"{self.method} cannot be refined: it would be another method then")
         refine = calibration is not None and refinable if self.refine is None else self.refine
-        return Settings(self.method, by_sensitivity or to_tolerance, refine, self.horizon)
+        return ReducerSettings(self.method, by_sensitivity or to_tolerance, refine, self.horizon)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from method_checks import NOTHING, reduce, well_conditioned
 from random_systems import FAMILIES, make
 from system_strategies import systems
 
-from s4edge.compression.states.shared import h2_distance
-from s4edge.systems.h2_energy import Poles, System, derivatives, energy_of
+from s4edge.systems.h2 import h2_distance
+from s4edge.systems.h2_energy import ReducedPoles, System, derivatives, energy_of
 from s4edge.systems.modes import Modes
 
 PROPERTY = settings(deadline=None, max_examples=40, derandomize=True)
@@ -105,9 +105,9 @@ def test_one_and_two_states_against_a_search(seed: int) -> None:
 # The energy
 
 
-def some_poles() -> tuple[Poles, np.ndarray]:
+def some_poles() -> tuple[ReducedPoles, np.ndarray]:
     alpha = np.array([0.8 + 0.3j, 0.8 - 0.3j, 0.9, -0.4, 0.2])
-    return Poles.paired(alpha[None] - 1), alpha[[0, 2, 3, 4]]
+    return ReducedPoles.paired(alpha[None] - 1), alpha[[0, 2, 3, 4]]
 
 
 @SEEDS

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from system_strategies import systems
 
 from s4edge.compression.states.kernel_error import KernelError, convolve, output_error
-from s4edge.compression.states.refine import Poles, refine, solve_weights
+from s4edge.compression.states.refine import MovablePoles, refine, solve_weights
 from s4edge.systems.modes import Modes
 
 LENGTH = 60
@@ -24,7 +24,7 @@ def error_of(modes: Modes, feedthrough: float = 0.0, seed: int = 0) -> KernelErr
     return output_error(u, y, LENGTH)
 
 
-def kernel_of(poles: Poles, weight: np.ndarray, feedthrough: float) -> np.ndarray:
+def kernel_of(poles: MovablePoles, weight: np.ndarray, feedthrough: float) -> np.ndarray:
     """Written out, a mode for a pair and one for a real pole."""
     steps = np.arange(LENGTH)
     kernel = (weight[:, None] * np.exp(poles.log_pole[:, None] * steps)).real.sum(axis=0)
@@ -40,7 +40,7 @@ def kernel_of(poles: Poles, weight: np.ndarray, feedthrough: float) -> np.ndarra
 )
 def test_never_worse_and_inside_the_unit_disk(modes: Modes, kept: int, feedthrough: bool) -> None:
     error = error_of(modes, 0.3)
-    start = Poles.of(modes.select(np.arange(len(modes.weight)) < kept), modes)
+    start = MovablePoles.of(modes.select(np.arange(len(modes.weight)) < kept), modes)
     before = solve_weights(error, start, feedthrough)
     after = refine(error, start, feedthrough, 15)
     rounding = 1e-9 * error.constant
@@ -64,7 +64,7 @@ def test_a_system_of_that_order_is_found_again(seed: int) -> None:
     moved = Modes.make(
         hidden.log_pole * np.array([1.3, 0.9, 1.5]), hidden.weight, hidden.channel, 1
     )
-    found = refine(error, Poles.of(moved, hidden), True, 60)
+    found = refine(error, MovablePoles.of(moved, hidden), True, 60)
     assert found.error <= 1e-8 * error.constant
     assert found.feedthrough == pytest.approx(0.7, abs=1e-3)
     np.testing.assert_allclose(
@@ -79,7 +79,7 @@ def test_the_end_is_a_stationary_point() -> None:
         rng.normal(size=6) + 1j * rng.normal(size=6), np.zeros(6), 1,
     )  # fmt: skip
     error = error_of(modes)
-    start = Poles.of(modes.select(np.arange(6) < 2), modes)
+    start = MovablePoles.of(modes.select(np.arange(6) < 2), modes)
     end = refine(error, start, True, 200)
     for index in range(4):
         for sign in (-1, 1):
@@ -93,7 +93,7 @@ def test_the_end_is_a_stationary_point() -> None:
 def test_no_poles_leave_the_feedthrough() -> None:
     modes = Modes.make([-0.1 + 1j], [1.0], [0], 1)
     error = error_of(modes, 2.0)
-    none = Poles.of(Modes.make([], [], [], 1), modes)
+    none = MovablePoles.of(Modes.make([], [], [], 1), modes)
     fit = refine(error, none, True, 10)
     assert len(fit.weight) == 0
     assert fit.feedthrough == pytest.approx(error.target[0] / error.gram[0, 0])

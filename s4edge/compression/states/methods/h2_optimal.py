@@ -34,7 +34,7 @@ from s4edge.compression.states.methods.balanced import balanced_truncation
 from s4edge.systems.generators import same_shape
 from s4edge.systems.h2_energy import (
     NUDGE,
-    Poles,
+    ReducedPoles,
     System,
     blaschke,
     derivatives,
@@ -68,14 +68,14 @@ def h2_optimal(modes: Modes, orders: IntPerChannel, use: Use = UNKNOWN) -> Reduc
         for count in np.unique(counts[channels]):
             some = channels[counts[channels] == count]
             system = System.of(modes.of_channels(some))
-            poles = Poles.of(start.modes.of_channels(some))
+            poles = ReducedPoles.of(start.modes.of_channels(some))
             log_pole, weight, channel = _weighted(system, _optimal(system, poles))
             parts.append(Modes.make(log_pole, weight, some[channel], modes.channels))
     bound = np.full(modes.channels, np.nan)
     return Reduced(Modes.concatenate(parts), start.hankel, bound)
 
 
-def _optimal(system: System, start: Poles) -> Poles:
+def _optimal(system: System, start: ReducedPoles) -> ReducedPoles:
     """The better of both local minima."""
     poles = _refined(system, start)
     energy = energy_of(system, poles)
@@ -88,28 +88,32 @@ def _optimal(system: System, start: Poles) -> Poles:
     return poles.replaced(inexact[better], other.some(better))
 
 
-def _chosen(system: System, count: int) -> Poles:
+def _chosen(system: System, count: int) -> ReducedPoles:
     """``count`` poles of each system, chosen one pair after another where they lower the energy."""
     systems, modes = system.pull.shape
     everyone = np.arange(systems)
-    poles = Poles(np.zeros((systems, 0)), np.zeros((systems, 0)), np.zeros((systems, 0)))
+    poles = ReducedPoles(np.zeros((systems, 0)), np.zeros((systems, 0)), np.zeros((systems, 0)))
     for _ in range(count // 2):
         m, D = system.pull.real, -(system.pull.imag**2)
         # A real pole is taken twice, for the descent to tear apart.
-        best = _best(system, poles, [Poles(m[:, [i]], D[:, [i]], poles.x) for i in range(modes)])
+        best = _best(
+            system, poles, [ReducedPoles(m[:, [i]], D[:, [i]], poles.x) for i in range(modes)]
+        )
         poles = poles.with_more(m[everyone, best], D[everyone, best])
         poles = _descend(system, poles, _FEW_STEPS)
     if count % 2:
         radius = np.abs(1 + system.pull)
         x = np.concatenate([radius - 1, -radius - 1], axis=1)
         best = _best(
-            system, poles, [Poles(m0 := poles.m[:, :0], m0, x[:, [i]]) for i in range(2 * modes)]
+            system,
+            poles,
+            [ReducedPoles(m0 := poles.m[:, :0], m0, x[:, [i]]) for i in range(2 * modes)],
         )
-        poles = Poles(poles.m, poles.D, x[everyone, best][:, None])
+        poles = ReducedPoles(poles.m, poles.D, x[everyone, best][:, None])
     return poles
 
 
-def _best(system: System, poles: Poles, more: list[Poles]) -> Int:
+def _best(system: System, poles: ReducedPoles, more: list[ReducedPoles]) -> Int:
     """(systems,) index of the candidates that lower the energy most when added to ``poles``."""
     f = system.weight * blaschke(system, poles)
     left = np.stack([f * blaschke(system, candidate) for candidate in more], axis=2)
@@ -117,9 +121,9 @@ def _best(system: System, poles: Poles, more: list[Poles]) -> Int:
     return best
 
 
-def _refined(system: System, poles: Poles) -> Poles:
+def _refined(system: System, poles: ReducedPoles) -> ReducedPoles:
     for _ in range(_ROUNDS):
-        poles = Poles.paired(_descend(system, poles, _STEPS).pulls())
+        poles = ReducedPoles.paired(_descend(system, poles, _STEPS).pulls())
     return poles
 
 
@@ -129,7 +133,7 @@ def _rounding(system: System) -> Float:
     return energy
 
 
-def _descend(system: System, poles: Poles, steps: int) -> Poles:
+def _descend(system: System, poles: ReducedPoles, steps: int) -> ReducedPoles:
     """Newton's method for all systems at once, each with its own damping."""
     floor = _rounding(system)
     damping = np.full(len(floor), 1e-2)
@@ -172,14 +176,14 @@ def _newton_step(
     return np.einsum("cij,cj->ci", vectors, step) * scale, promised
 
 
-def _weighted(system: System, poles: Poles) -> tuple[Complex, Complex, Int]:
+def _weighted(system: System, poles: ReducedPoles) -> tuple[Complex, Complex, Int]:
     """``log alpha`` and the best weights, one mode of each pair, and which system each is of.
 
     The weights are the residues of ``-B F``.
     """
     width = (_APART * poles.decay()[:, None]) ** 2
     D = np.where(np.abs(poles.D) < width, np.where(poles.D < 0, -width, width), poles.D)
-    poles = Poles(poles.m, D, poles.x)
+    poles = ReducedPoles(poles.m, D, poles.x)
     pull = poles.pulls()
     apart, _ = differences(system, poles)
     half = (np.arange(system.weight.shape[1]) < system.pairs) + 1

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from s4edge.compression.states.base import Method, Use
 from s4edge.compression.states.methods.balanced import balanced_truncation
-from s4edge.compression.states.methods.calibrated import calibrated_truncation
 from s4edge.compression.states.methods.complex_balanced import complex_balanced_truncation
 from s4edge.compression.states.methods.finite_horizon import finite_horizon_truncation
 from s4edge.compression.states.methods.h2_optimal import h2_optimal
 from s4edge.compression.states.methods.hankel_norm import hankel_norm_approximation
+from s4edge.compression.states.methods.input_weighted import input_weighted_truncation
 from s4edge.compression.states.methods.modal import modal_truncation
 from s4edge.compression.states.methods.shared_modes import shared_truncation
 from s4edge.compression.states.methods.singular_perturbation import singular_perturbation
@@ -52,7 +52,7 @@ def find_method(name: str) -> NamedMethod:
 
 METHODS: dict[str, NamedMethod] = {
     "balanced": NamedMethod(
-        balanced_truncation, "balanced truncation of the real system", calibrated_truncation
+        balanced_truncation, "balanced truncation of the real system", input_weighted_truncation
     ),
     "complex-balanced": NamedMethod(
         complex_balanced_truncation,

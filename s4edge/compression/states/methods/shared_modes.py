@@ -1,7 +1,7 @@
 """Shared modes as a method: all channels of a layer keep one set, as those of a DSS layer have.
 
 The layer's ``Lambda`` and step sizes are read off its poles, and reduced together: see
-`s4edge.compression.states.shared`.
+`s4edge.compression.states.common_poles`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 
 from s4edge.arrays import Complex, Float, IntPerChannel
 from s4edge.compression.states.base import UNKNOWN, Reduced, Use
-from s4edge.compression.states.shared import SharedModes, reduce_shared
+from s4edge.compression.states.common_poles import SharedModes, reduce_shared
 from s4edge.errors import S4EdgeError
 from s4edge.systems.modes import Modes
 

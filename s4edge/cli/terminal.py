@@ -69,7 +69,7 @@ def _tell_fraction(fraction: float) -> None:
     click.echo(f"s4edge-progress {fraction:.3f}", err=True)
 
 
-def terminal() -> Audience:
+def audience() -> Audience:
     """The person at the terminal, as workflows tell it things."""
     from s4edge.workflows.audience import Audience
 

@@ -30,7 +30,7 @@ _BLOCK = 16
 _SLOWEST = 1e-9
 
 
-def calibrated_truncation(modes: Modes, orders: IntPerChannel, use: Use = UNKNOWN) -> Reduced:
+def input_weighted_truncation(modes: Modes, orders: IntPerChannel, use: Use = UNKNOWN) -> Reduced:
     """Reduce every channel to its order. See `s4edge.compression.states.base.Method`.
 
     ``hankel`` holds the square roots of the eigenvalues of ``P Q`` with the calibrated ``P``.

@@ -12,7 +12,10 @@ from system_strategies import systems
 
 from s4edge.compression.states.base import Use
 from s4edge.compression.states.methods.balanced import balanced_truncation
-from s4edge.compression.states.methods.calibrated import calibrated_truncation, state_covariance
+from s4edge.compression.states.methods.input_weighted import (
+    input_weighted_truncation,
+    state_covariance,
+)
 from s4edge.systems.generators import Generators
 from s4edge.systems.modes import Modes
 
@@ -58,7 +61,7 @@ def test_the_covariance_is_that_of_the_states(modes: Modes, correlation: float) 
 def test_white_input_is_plain_balanced_truncation(modes: Modes, order: int) -> None:
     orders = np.minimum(order, modes.real_states)
     white = Use(np.eye(1, 50))
-    calibrated = calibrated_truncation(modes, orders, white)
+    calibrated = input_weighted_truncation(modes, orders, white)
     plain = balanced_truncation(modes, orders)
     (sigma,) = plain.hankel
     np.testing.assert_allclose(calibrated.hankel[0], sigma, atol=1e-7 * sigma.max(initial=1e-300))
@@ -80,7 +83,7 @@ def test_stable_for_the_autocorrelation_of_any_signal(
     u = np.random.default_rng(seed).normal(size=lags).cumsum()
     rho = np.correlate(u, u, "full")[lags - 1 :]
     orders = np.minimum(order, modes.real_states)
-    result = calibrated_truncation(modes, orders, Use(rho[None]))
+    result = input_weighted_truncation(modes, orders, Use(rho[None]))
     assert result.modes.is_stable.all()
     assert (result.modes.real_states <= orders).all()
 
@@ -93,7 +96,7 @@ def test_closer_than_plain_on_what_it_was_calibrated_for() -> None:
         weight = rng.normal(size=8) + 1j * rng.normal(size=8)
         modes = Modes.make(log_pole, weight, np.zeros(8), 1)
         orders = np.array([6])
-        calibrated = calibrated_truncation(modes, orders, first_order(0.95)).modes
+        calibrated = input_weighted_truncation(modes, orders, first_order(0.95)).modes
         plain = balanced_truncation(modes, orders).modes
         ratio.append(
             stationary_error(modes, calibrated, 0.95) / stationary_error(modes, plain, 0.95)
@@ -105,4 +108,4 @@ def test_closer_than_plain_on_what_it_was_calibrated_for() -> None:
 def test_autocorrelation_is_needed() -> None:
     modes = Modes.make([-0.1 + 1j], [1], [0], 1)
     with pytest.raises(ValueError, match="autocorrelation"):
-        calibrated_truncation(modes, np.array([1]), Use())
+        input_weighted_truncation(modes, np.array([1]), Use())

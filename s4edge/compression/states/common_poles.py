@@ -26,9 +26,8 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from s4edge.arrays import Complex, Float, FloatPerChannel, Int
+from s4edge.arrays import Complex, Float, Int
 from s4edge.systems.gramians import real_factor
-from s4edge.systems.modes import Modes, expm1
 
 # Of the input, between neighbouring samples.
 CORRELATION = 0.9
@@ -126,18 +125,6 @@ def refit(systems: SharedModes, pole: Complex) -> Complex:
             p, q = np.split(solved.T, 2, axis=1)
             solutions.append((p - 1j * q) * scale[f, old:])
     return np.stack(solutions, axis=1)
-
-
-def h2_distance(first: Modes, second: Modes) -> FloatPerChannel:
-    """(channels,) root of the sum of squares of the difference of two sets of stable kernels."""
-    difference = first.minus(second)
-    log_pole, w = difference.padded()
-    left, right = log_pole[:, :, None], log_pole[:, None, :]
-    # Re(w a^k) Re(v b^k) summed over k.
-    square = np.einsum("ci,cij,cj->c", w, -1 / expm1(left + right.conj()), w.conj())
-    square += np.einsum("ci,cij,cj->c", w, -1 / expm1(left + right), w)
-    out: Float = np.sqrt(np.maximum(square.real / 2, 0))
-    return out
 
 
 def _target(systems: SharedModes) -> Float:

@@ -11,7 +11,7 @@ from s4edge.compression.states.base import Method
 from s4edge.systems.modes import Modes
 
 
-def reduce_to_slots(modes: Modes, slots: int, method: Method) -> tuple[Modes, FloatPerChannel]:
+def reduce_to_mode_count(modes: Modes, slots: int, method: Method) -> tuple[Modes, FloatPerChannel]:
     """Reduce every channel to at most ``slots`` modes, pairs and real poles counted alike.
 
     A channel keeps the highest order, at most ``2 * slots``, at which its modes fit; channels
