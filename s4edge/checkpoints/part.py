@@ -12,11 +12,8 @@ from s4edge.checkpoints import bare_layer, example_backbone, families, sequence_
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
 
-# How the names of a backbone's first layer go on after its prefix.
-_BACKBONES = (
-    re.compile(r"^(.*\.)?s4_layers\.0\."),
-    re.compile(r"^(.*\.)?layers\.0\.layer\."),
-)
+# Where a backbone's blocks begin in a name; its prefix stands before.
+_BLOCKS = re.compile(r"(?:^|\.)((?:s4_)?layers)\.\d+\.")
 
 
 @dataclass(frozen=True)
@@ -49,8 +46,8 @@ def find_part(
         path: for messages.
         tensors: the state dict.
         prefix: the part to take alone, as a person says it; its dot may be left out.
-        wrapped: whether "model." begins the names of a wrapper of the person's own, where there
-            are no tensors of the trainer's encoder and decoder.
+        wrapped: whether "model." may begin the names of a wrapper of the person's own, without
+            the trainer's encoder and decoder.
 
     Raises:
         S4EdgeError: nothing begins with ``prefix``, there are several models, or one of a family
@@ -60,16 +57,7 @@ def find_part(
         return _asked(path, tensors, prefix)
     names = set(tensors)
     _refuse_families(path, names)
-    trainers = any(name.startswith(("encoder.0.", "decoder.0.")) for name in names)
-    if wrapped and not trainers and sequence_backbone.claims(names):
-        found = _backbones(names)
-        if found != [""]:
-            return _split(tensors, found[0])
-    if (
-        example_backbone.claims(names)
-        or sequence_backbone.claims(names)
-        or bare_layer.claims(Tensors(path, tensors))
-    ):
+    if not wrapped and (_is_backbone(names) or bare_layer.claims(Tensors(path, tensors))):
         return Part("", tensors, {})
     found = _backbones(names) or _layers(path, tensors)
     if len(found) > 1:
@@ -108,17 +96,32 @@ def _split(tensors: dict[str, Tensor], prefix: str) -> Part:
     return Part(prefix, inside, around)
 
 
+def _is_backbone(names: set[str]) -> bool:
+    return example_backbone.claims(names) or sequence_backbone.claims(names)
+
+
 def _backbones(names: set[str]) -> list[str]:
     """Prefixes of whole backbones."""
-    found = set()
-    for pattern in _BACKBONES:
-        found |= {match.group(1) or "" for match in map(pattern.match, names) if match}
+    begun = {name[: match.start(1)] for name in names for match in _BLOCKS.finditer(name)}
+    found: set[str] = set()
+    for prefix in sorted(begun, key=len):
+        if any(prefix.startswith(each) for each in found):
+            continue
+        if _is_backbone({n.removeprefix(prefix) for n in names if n.startswith(prefix)}):
+            found.add(_with_ends(names, prefix))
     return sorted(found)
+
+
+def _with_ends(names: set[str], prefix: str) -> str:
+    """The trainer's prefix where its encoder or decoder stands beside the backbone ``model``."""
+    outer = prefix.removesuffix("model.")
+    ends = re.compile(rf"{re.escape(outer)}(encoder|decoder)\.\d+\.")
+    return outer if outer != prefix and any(map(ends.match, names)) else prefix
 
 
 def _layers(path: Path, tensors: dict[str, Tensor]) -> list[str]:
     """Prefixes of single layers, the innermost where one holds another."""
-    prefixes = {name[: dot.end()] for name in tensors for dot in re.finditer(r"\.", name)}
+    prefixes = {name[: dot.end()] for name in tensors for dot in re.finditer(r"\.", name)} | {""}
     claimed = [prefix for prefix in prefixes if bare_layer.claims(Tensors(path, tensors, prefix))]
     return sorted(
         prefix

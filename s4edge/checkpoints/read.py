@@ -115,6 +115,10 @@ def _configuration(path: Path, saved: Any) -> _Said:
     return _Said(resolve(saved))
 
 
+# What upstream's trainer has beside the backbone's group.
+_ENDS = ("encoder", "decoder", "d_input", "d_output", "l_output", "task", "length")
+
+
 def _parted(path: Path, options: dict[str, Any], tensors: Tensors) -> dict[str, Any]:
     """A wrapper's options, the backbone's and the layers' side by side, as upstream's class has."""
     names = set(tensors.names())
@@ -125,7 +129,11 @@ def _parted(path: Path, options: dict[str, Any], tensors: Tensors) -> dict[str, 
         if not any(".reverse_layer." in name for name in names):
             # The layers have an option of the same name.
             own -= {"bidirectional"}
-        return sorted_for(path, options, own, "layer")
+        whole = any(name.startswith("model.layers.") for name in names)
+        ends = {key: options[key] for key in _ENDS if whole and key in options}
+        backbone = {key: value for key, value in options.items() if key not in ends}
+        backbone = sorted_for(path, backbone, own, "layer")
+        return {**ends, "model": backbone} if ends else backbone
     return options
 
 

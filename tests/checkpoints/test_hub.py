@@ -15,6 +15,7 @@ from torch import Tensor
 from upstream_by_hand import S4D, S4Block, build, run
 
 import s4edge
+from s4edge.checkpoints.container import read_container
 from s4edge.cli.main import cli
 
 LENGTH = 30
@@ -290,6 +291,47 @@ def test_sequence_models_under_a_prefix(
     with np.load(path.with_suffix(".npz")) as recorded:
         x, y = recorded["x"], recorded["y"]
     check(s4edge.load(folder), y, x, tolerance=3e-5)
+
+
+@pytest.mark.parametrize("prefix", ["", "base_model.model.", "lightning."])
+@pytest.mark.parametrize("flat", [False, True])
+def test_the_trainers_whole_model_under_a_prefix(
+    prefix: str, flat: bool, shared: Path, tmp_path: Path
+) -> None:
+    path = shared / "checkpoints" / "layers" / "full_lra_batch_trT_pre.ckpt"
+    tensors = read_container(path).tensors
+    config = json.loads(path.with_suffix(".json").read_text())["config"]
+    if flat:
+        config = {**config.pop("model"), **config}
+        config.pop("_name_", None)
+    folder = write(tmp_path / "hub", prefixed(tensors, prefix), {**LIBRARY, **config})
+    with np.load(path.with_suffix(".npz")) as recorded:
+        x, y = recorded["x"], recorded["y"]
+    check(s4edge.load(folder), y, x, tolerance=3e-5)
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "backbone."])
+def test_a_backbone_whose_layers_have_no_tensors(prefix: str, tmp_path: Path) -> None:
+    norm = {f"layers.0.norm.norm.{name}": torch.full((3,), 2.0) for name in ("weight", "bias")}
+    config = {"layer": "id", "norm": "layer", "prenorm": False, "residual": "R", "d_model": 3}
+    folder = write(tmp_path / "hub", prefixed(norm, prefix), {**LIBRARY, **config})
+    x = np.random.default_rng(0).standard_normal((1, 5, 3))
+    centred = 2 * x - (2 * x).mean(-1, keepdims=True)
+    expected = 2 * centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) + 2
+    check(s4edge.load(folder), expected, x)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[1]", "{", '{"d_model": NaN}', "[" * 100_000, '{"a": {"b": {"c": {"d": 1}}}}', "null"],
+)
+def test_a_damaged_configuration_is_told_in_a_line(text: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "hub", build(S4D(4, 8, seed=1)), None)
+    (folder / "config.json").write_text(text)
+    with pytest.raises(s4edge.S4EdgeError) as refused:
+        s4edge.load(folder)
+    assert "\n" not in str(refused.value)
+    assert "config" in str(refused.value)
 
 
 # The commands
