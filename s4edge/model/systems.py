@@ -28,7 +28,7 @@ _LARGEST_LOG_DECAY = 5.0
 LARGEST_CANCELLATION = 1e3
 
 
-def _cancellation(modes: Modes) -> float:
+def cancellation(modes: Modes) -> float:
     """Largest sum of a channel's ``|w|`` relative to its kernel's largest value near the start."""
     log_pole, weight = modes.padded()
     peak = np.zeros(modes.channels)
@@ -182,7 +182,7 @@ class DiagonalSystems(nn.Module):
             for name, value in values.items():
                 getattr(systems, name).copy_(torch.from_numpy(np.ascontiguousarray(value)))
         if dtype is None:
-            spoiled = _cancellation(modes) > LARGEST_CANCELLATION
+            spoiled = cancellation(modes) > LARGEST_CANCELLATION
             dtype = torch.float64 if spoiled else torch.get_default_dtype()
         systems = systems.to(dtype)
         if not all(torch.isfinite(tensor).all() for tensor in systems.state_dict().values()):

@@ -31,10 +31,11 @@ class GraphBuilder:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
-    def constant(self, value: Any, name: str = "constant") -> str:
-        """A constant: floats are stored as float32, integers as int64."""
+    def constant(self, value: Any, name: str = "constant", dtype: Any = np.float32) -> str:
+        """A constant: floats are stored as ``dtype``, integers as int64."""
         array = np.asarray(value)
-        dtype = np.int64 if np.issubdtype(array.dtype, np.integer) else np.float32
+        if np.issubdtype(array.dtype, np.integer):
+            dtype = np.int64
         name = f"{self.prefix}{name}_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(array.astype(dtype), name))
         return name

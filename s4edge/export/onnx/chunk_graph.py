@@ -26,7 +26,7 @@ from s4edge.export.onnx.parts import (
     widened,
 )
 from s4edge.export.onnx.products import causal
-from s4edge.export.onnx.slots import Slots, decay, entering, lay_out, leaving, pack, unpack
+from s4edge.export.onnx.slots import Slots, decay, entering, lay_out, leaving, receive, send
 from s4edge.model.configuration import Pooling
 from s4edge.model.pooling import state_widths
 from s4edge.model.sequence_model import SequenceModel
@@ -37,10 +37,10 @@ CHUNKS = (4, 8, 16, 32)
 CHOSEN_BYTES, LARGEST_BYTES = 2 << 20, 1 << 30
 
 
-def matrix_bytes(model: SequenceModel, chunk: int) -> int:
+def matrix_bytes(model: SequenceModel, chunk: int, wide: bool = False) -> int:
     """Bytes of the matrices that stand for kernels and states in a chunk graph."""
-    slots = _slots_of(model)
-    return 4 * (len(slots.order) * chunk + 2 * 2 * slots.count * chunk)
+    slots = _slots_of(model, wide)
+    return 4 * (len(slots.order) * chunk + 2 * slots.floats * chunk)
 
 
 def choose_chunk(model: SequenceModel) -> int:
@@ -52,31 +52,33 @@ def choose_chunk(model: SequenceModel) -> int:
     return max(fitting, default=CHUNKS[0])
 
 
-def _slots_of(model: SequenceModel) -> Slots:
+def _slots_of(model: SequenceModel, wide: bool) -> Slots:
     if model.config.cannot_stream is not None:
         raise S4EdgeError(f"no chunk graph can be written: {model.config.cannot_stream}")
-    return lay_out([block.systems.modes() for block in model.blocks])
+    return lay_out([block.systems.modes() for block in model.blocks], wide)
 
 
-def chunk_graph(model: SequenceModel, chunk: int) -> onnx.ModelProto:
+def chunk_graph(model: SequenceModel, chunk: int, wide: bool = False) -> onnx.ModelProto:
     """Build the chunk graph of a model: ``x`` and ``y`` are (batch, chunk, features).
+
+    With ``wide`` its states are float64 within.
 
     Raises:
         S4EdgeError: the model has no stable recurrence, or the matrices would be too large.
     """
     config = model.config
-    needed = matrix_bytes(model, chunk)
+    needed = matrix_bytes(model, chunk, wide)
     if needed > LARGEST_BYTES:
         raise S4EdgeError(
             f"chunks of {chunk} samples need {needed / 1e9:.1f} GB of matrices, more than "
             f"{LARGEST_BYTES / 1e9:.1f}; ask for shorter ones with --chunk"
         )
-    slots = _slots_of(model)
+    slots = _slots_of(model, wide)
     width = 1 if config.encoder == "embedding" else config.d_input
     g = GraphBuilder()
     pooled = state_widths(config.running_pooling, config.d_features)
-    packed, *pool = g.split("state", [2 * slots.count, *pooled])
-    states = unpack(g, slots, packed)
+    packed, *pool = g.split("state", [slots.floats, *pooled])
+    states = receive(g, slots, packed)
     powers = np.stack([slots.leaving(t + 1) for t in range(chunk)])
     channels = [block.config.systems.channels for block in model.blocks]
     from_old = g.add("Reshape", leaving(g, slots, states, powers), g.rows(len(slots.order)))
@@ -100,7 +102,7 @@ def chunk_graph(model: SequenceModel, chunk: int) -> onnx.ModelProto:
     entered = g.add("Reshape", g.concat(inputs) if len(inputs) > 1 else inputs[0], chunks)
     powers = np.stack([slots.entering(chunk - 1 - t) for t in range(chunk)])
     states = g.add("Add", decay(g, slots, states, chunk), entering(g, slots, entered, powers))
-    new_states = [pack(g, slots, states, None if pool else "next_state")]
+    new_states = [send(g, slots, states, None if pool else "next_state")]
 
     x = norm(g, config.final_norm, model.norm, x)
     if pool:
@@ -108,7 +110,7 @@ def chunk_graph(model: SequenceModel, chunk: int) -> onnx.ModelProto:
         g.concat([*new_states, *new_pool], output="next_state")
     y = decode(g, model, x, None)
     g.add("Reshape", y, g.constant([-1, chunk, config.d_output], "shape"), output="y")
-    size = 2 * slots.count + sum(pooled)
+    size = slots.floats + sum(pooled)
     return g.model(
         {"x": ["batch", chunk, width], "state": ["batch", size]},
         {"y": ["batch", chunk, config.d_output], "next_state": ["batch", size]},

@@ -25,6 +25,7 @@ from s4edge.export.onnx.sequence_graph import sequence_graph
 from s4edge.export.onnx.step_graph import step_graph
 from s4edge.files import replacing
 from s4edge.model.sequence_model import SequenceModel
+from s4edge.model.systems import LARGEST_CANCELLATION, cancellation
 from s4edge.runtime import Stream, open_graph, predict
 from s4edge.version import VERSION
 
@@ -140,27 +141,26 @@ def export_model(
     path = Path(path)
     if mode == "chunk":
         chunk = chunk or choose_chunk(model)
-        graph = chunk_graph(model, chunk)
-    else:
-        graph = step_graph(model) if mode == "step" else sequence_graph(model)
-    description = _describe(graph, model, mode, chunk, rate)
-    onnx.checker.check_model(graph, full_check=True)
-    head = None if model.head is None else write_head(model.head, path)
+    tolerance = TOLERANCE if precision == "fp32" else COARSE_TOLERANCE
+    # States in float64 cost time: only where float32 has been seen not to do, and not where what is
+    # lost is lost elsewhere.
+    widths = (False, True) if precision == "fp32" or _cancels(model) else (False,)
     with replacing(path) as temporary:
-        chosen, activations, scores = _reduced(graph, precision, data, temporary, progress)
-        _save(chosen, temporary, path)
-        difference, largest = _compare(model, temporary)
-        tolerance = TOLERANCE if precision == "fp32" else COARSE_TOLERANCE
-        if not difference <= tolerance * largest:
-            why = (
-                "The model has modes too slow or too large for float32, or norms of almost "
-                "constant features, which amplify rounding" if precision == "fp32"
-                else f"Its weights are too coarse in {precision}"
-            )  # fmt: skip
+        for wide in widths:
+            graph = _graph(model, mode, chunk, wide)
+            description = _describe(graph, model, mode, chunk, rate)
+            onnx.checker.check_model(graph, full_check=True)
+            chosen, activations, scores = _reduced(graph, precision, data, temporary, progress)
+            _save(chosen, temporary, path)
+            difference, largest = _compare(model, temporary)
+            if difference <= tolerance * largest:
+                break
+        else:
             raise S4EdgeError(
                 f"the graph differs from the model by {difference:.3g} where outputs reach "
-                f"{largest:.3g}: it is not written. {why}"
+                f"{largest:.3g}: it is not written. {_remedy(model, precision)}"
             )
+        head = None if model.head is None else write_head(model.head, path)
     return Exported(
         output=path,
         mode=mode,
@@ -174,10 +174,35 @@ def export_model(
         exact_samples=description["exact_samples"],
         rate=rate,
         precision=precision,
-        matrix_bytes=None if chunk is None else matrix_bytes(model, chunk),
+        matrix_bytes=None if chunk is None else matrix_bytes(model, chunk, wide),
         activations=activations,
         scores=scores,
         head=head,
+    )
+
+
+def _graph(model: SequenceModel, mode: str, chunk: int | None, wide: bool) -> onnx.ModelProto:
+    if mode == "chunk":
+        assert chunk is not None
+        return chunk_graph(model, chunk, wide)
+    return step_graph(model, wide) if mode == "step" else sequence_graph(model, wide)
+
+
+def _cancels(model: SequenceModel) -> bool:
+    """Whether weights cancel so much that float32 may spoil a recurrence."""
+    systems = [block.systems for block in model.blocks]
+    systems += [block.backward_systems for block in model.blocks if block.backward_systems]
+    return any(cancellation(each.modes()) > LARGEST_CANCELLATION for each in systems)
+
+
+def _remedy(model: SequenceModel, precision: str) -> str:
+    if precision != "fp32":
+        return f"Its weights are too coarse in {precision}; export it with --precision fp32"
+    half = max(2, 2 * int(model.config.largest_state_size / 4))
+    return (
+        "The model has modes too slow or too large for float32, even with states in float64, or "
+        "norms of almost constant features, which amplify rounding; with fewer states it may not: "
+        f"s4edge compress MODEL --state {half}, and export that"
     )
 
 

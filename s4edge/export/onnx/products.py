@@ -6,7 +6,7 @@ that is quick at all sizes. `best_form` knows which is, from ``benchmarks/graphs
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,19 +25,28 @@ def best_form(rows: int, columns: int) -> Form:
     return "elementwise" if rows * columns <= _FEW else "grouped"
 
 
-def per_channel(g: GraphBuilder, x: str, matrix: Float, form: Form | None = None) -> str:
-    """(batch, K, channels) times ``matrix`` (T, K, channels) to (batch, T, channels)."""
+def per_channel(
+    g: GraphBuilder, x: str, matrix: Float, form: Form | None = None, dtype: Any = np.float32
+) -> str:
+    """(batch, K, channels) times ``matrix`` (T, K, channels) to (batch, T, channels).
+
+    ``dtype`` is that of ``x`` and of the product.
+    """
     rows, columns, channels = matrix.shape
     form = form or best_form(rows, columns)
+    if form == "grouped" and dtype == np.float64:
+        # onnxruntime has no such convolution.
+        form = "batched"
     if form == "elementwise":
         # Long rows over the channels, summed by a product with ones: quicker than ReduceSum.
         spread = g.add("Unsqueeze", x, g.constant([1], "axis"))
-        products = g.add("Mul", spread, g.constant(matrix, "matrix"))
-        sums = g.add("MatMul", g.constant(np.ones((1, columns)), "ones"), products)
+        products = g.add("Mul", spread, g.constant(matrix, "matrix", dtype))
+        sums = g.add("MatMul", g.constant(np.ones((1, columns)), "ones", dtype), products)
         return g.add("Squeeze", sums, g.constant([2], "axis"))
     if form == "batched":
         by_channel = g.add("Transpose", x, perm=[2, 0, 1])
-        product = g.add("MatMul", by_channel, g.constant(matrix.transpose(2, 1, 0), "matrix"))
+        weight = g.constant(matrix.transpose(2, 1, 0), "matrix", dtype)
+        product = g.add("MatMul", by_channel, weight)
         return g.add("Transpose", product, perm=[1, 2, 0])
     by_channel = g.add("Transpose", x, perm=[0, 2, 1])
     flat = g.add("Reshape", by_channel, g.constant([0, channels * columns, 1], "shape"))

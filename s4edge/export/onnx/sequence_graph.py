@@ -35,17 +35,20 @@ _CHUNK = 32
 _END = 2**31 - 1
 
 
-def sequence_graph(model: SequenceModel) -> onnx.ModelProto:
-    """Build the sequence graph of a model: ``x`` (batch, length, d_input) to ``y``."""
+def sequence_graph(model: SequenceModel, wide: bool = False) -> onnx.ModelProto:
+    """Build the sequence graph of a model: ``x`` (batch, length, d_input) to ``y``.
+
+    With ``wide`` its states are float64 within.
+    """
     config = model.config
     g = GraphBuilder(sample_axes=2)
     x = encode(g, model, "x")
     for index, block in enumerate(model.blocks):
         pre = block.config.norm_placement == "pre"
         u = norm(g, block.config.norm, block.norm, x) if pre else x
-        y = _systems(g, block.systems, u, f"block{index}_")
+        y = _systems(g, block.systems, u, f"block{index}_", wide)
         if block.backward_systems is not None:
-            back = _systems(g, block.backward_systems, u, f"block{index}_back_", backward=True)
+            back = _systems(g, block.backward_systems, u, f"block{index}_back_", wide, True)
             y = g.add("Add", y, back)
         x = after_systems(g, block, x, u, y)
         features = config.block_widths(index)[1]
@@ -65,7 +68,12 @@ def sequence_graph(model: SequenceModel) -> onnx.ModelProto:
 
 
 def _systems(
-    g: GraphBuilder, systems: DiagonalSystems, u: str, prefix: str, backward: bool = False
+    g: GraphBuilder,
+    systems: DiagonalSystems,
+    u: str,
+    prefix: str,
+    wide: bool,
+    backward: bool = False,
 ) -> str:
     """(batch, length, channels): what the systems of a layer give, with ``D``."""
     config = systems.config
@@ -82,7 +90,9 @@ def _systems(
         kernel[:, 0] += tap
         terms.append(_convolution(g, kernel, v, backward))
     elif config.real_states:
-        terms.append(_recurrence(g, systems, v, tap, prefix, backward))
+        terms.append(
+            _recurrence(g, lay_out([systems.modes()], wide), systems, v, tap, prefix, backward)
+        )
     elif backward:
         terms.append(_convolution(g, tap[:, None], v, backward))
     return g.add("Add", *terms) if len(terms) == 2 else terms[0]
@@ -105,14 +115,19 @@ def _convolution(g: GraphBuilder, kernel: Float, v: str, backward: bool) -> str:
 
 
 def _recurrence(
-    g: GraphBuilder, systems: DiagonalSystems, v: str, tap: Float, prefix: str, backward: bool
+    g: GraphBuilder,
+    slots: Slots,
+    systems: DiagonalSystems,
+    v: str,
+    tap: Float,
+    prefix: str,
+    backward: bool,
 ) -> str:
     """What the systems give over whole sequences (batch, length, channels), chunk by chunk.
 
     ``tap`` (channels,) is added to their kernels' first.
     """
     modes = systems.modes()
-    slots = lay_out([modes])
     channels = modes.channels
     # Filled up to whole chunks, with zeros that nothing before them hears and nothing after reads.
     length = g.add("Gather", g.add("Shape", v), g.constant([1], "index"), axis=0)
@@ -158,8 +173,10 @@ def _handed_on(g: GraphBuilder, slots: Slots, entered: str, prefix: str, backwar
     body.add("Add", decayed, left, output=new_state)
     body.add("Identity", state, output=before)
 
+    number = TensorProto.DOUBLE if slots.wide else TensorProto.FLOAT
+
     def value(name: str) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", width])
+        return helper.make_tensor_value_info(name, number, ["batch", width])
 
     graph = helper.make_graph(
         body.nodes,
@@ -169,7 +186,11 @@ def _handed_on(g: GraphBuilder, slots: Slots, entered: str, prefix: str, backwar
         initializer=body.constants,
     )
     batch = g.add("Gather", g.add("Shape", entered), g.constant([0], "index"), axis=0)
-    zeros = g.add("ConstantOfShape", g.add("Concat", batch, g.constant([width], "width"), axis=0))
+    zeros = g.add(
+        "ConstantOfShape",
+        g.add("Concat", batch, g.constant([width], "width"), axis=0),
+        value=helper.make_tensor("zero", number, [1], [0.0]),
+    )
     names = [f"{prefix}last", f"{prefix}befores"]
     direction = [int(backward)]
     attributes = {

@@ -16,6 +16,10 @@ Channels hold different numbers of slots. Channels of about equally many stand t
 with slots that stay at zero: a group costs nodes, a filled-up slot its arithmetic and memory. The
 groups are those that take least time together, as measured, as long as they do not make more than
 twice the slots that there are.
+
+Where weights cancel by more than float32 bears, as those of diagonalized S4-LegS layers do, the
+states are computed in float64 (`Slots.wide`). The packed state is float32 all the same: each number
+as one and what it lacks, both float32, all of the first and then all of the second.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from s4edge.export.onnx.builder import GraphBuilder
 from s4edge.export.onnx.products import Form, per_channel
@@ -56,6 +61,7 @@ class Slots:
         log_pole: (2, slots) of each state; that of a pair stands twice.
         weight: (2, slots) likewise.
         pair: (slots,) whether it is a conjugate pair.
+        wide: whether states are float64 within the graph.
     """
 
     groups: list[tuple[int, int]]
@@ -63,6 +69,17 @@ class Slots:
     log_pole: Complex
     weight: Complex
     pair: NDArray[np.bool_]
+    wide: bool = False
+
+    @property
+    def dtype(self) -> type[np.float32] | type[np.float64]:
+        """Of the states within the graph."""
+        return np.float64 if self.wide else np.float32
+
+    @property
+    def floats(self) -> int:
+        """Numbers of the packed state."""
+        return 2 * self.count * (2 if self.wide else 1)
 
     @property
     def count(self) -> int:
@@ -140,8 +157,8 @@ class Slots:
         ]
 
 
-def lay_out(layers: list[Modes]) -> Slots:
-    """Slots of the stable modes of all layers."""
+def lay_out(layers: list[Modes], wide: bool = False) -> Slots:
+    """Slots of the stable modes of all layers; ``wide`` as in `Slots`."""
     rows = [_of_channel(modes, channel) for modes in layers for channel in range(modes.channels)]
     counts = np.array([max(len(row), 1) for row in rows])
     groups: list[tuple[int, int]] = []
@@ -157,7 +174,7 @@ def lay_out(layers: list[Modes]) -> Slots:
             filled[index, : len(rows[owner])] = rows[owner]
         values.append(filled.transpose(2, 1, 0).reshape(5, -1))
     numbers = np.concatenate(values, axis=1)
-    return Slots(groups, np.concatenate(owners), numbers[:2], numbers[2:4], numbers[4] != 0)
+    return Slots(groups, np.concatenate(owners), numbers[:2], numbers[2:4], numbers[4] != 0, wide)
 
 
 def _of_channel(modes: Modes, channel: int) -> Complex:
@@ -204,6 +221,34 @@ def _cheapest(counts: Int, group_cost: int) -> tuple[int, int, list[tuple[int, i
     return best[-1]
 
 
+def receive(g: GraphBuilder, slots: Slots, state: str) -> str:
+    """The packed state as it comes into the graph, (batch, floats), as (batch, 2, ...)."""
+    if slots.wide:
+        parts = [_cast(g, part, slots) for part in g.split(state, [2 * slots.count] * 2)]
+        state = g.add("Add", *parts)
+    return unpack(g, slots, state)
+
+
+def send(g: GraphBuilder, slots: Slots, states: str, output: str | None = None) -> str:
+    """The inverse of `receive`."""
+    if not slots.wide:
+        return pack(g, slots, states, output)
+    states = pack(g, slots, states)
+    first = g.add("Cast", states, to=TensorProto.FLOAT)
+    rest = g.add("Sub", states, _cast(g, first, slots))
+    return g.concat([first, g.add("Cast", rest, to=TensorProto.FLOAT)], output=output)
+
+
+def _cast(g: GraphBuilder, x: str, slots: Slots) -> str:
+    """A float32 value in the type of the states."""
+    return g.add("Cast", x, to=TensorProto.DOUBLE) if slots.wide else x
+
+
+def _narrow(g: GraphBuilder, x: str, slots: Slots) -> str:
+    """A value in the type of the states as float32."""
+    return g.add("Cast", x, to=TensorProto.FLOAT) if slots.wide else x
+
+
 def unpack(g: GraphBuilder, slots: Slots, packed: str) -> str:
     """(batch, 2 slots) as (batch, 2, *slots.shape)."""
     return g.add("Reshape", packed, g.constant([0, 2, *slots.shape], "shape"))
@@ -216,7 +261,7 @@ def pack(g: GraphBuilder, slots: Slots, states: str, output: str | None = None) 
 
 def decay(g: GraphBuilder, slots: Slots, states: str, steps: int = 1) -> str:
     """(batch, 2, ...): ``A^steps x``, as ``x + (A - I) x``, so that float32 shifts no slow pole."""
-    p, q = (g.constant(each.reshape(2, *slots.shape), name)
+    p, q = (g.constant(each.reshape(2, *slots.shape), name, slots.dtype)
             for each, name in zip(slots.power(steps), "pq", strict=True))  # fmt: skip
     one, before, axis = (g.constant([each], "swap") for each in (-1, -(2**31), 1))
     crossed = g.add("Slice", states, one, before, axis, one)
@@ -231,16 +276,19 @@ def outputs(g: GraphBuilder, slots: Slots, states: str) -> str:
     for part, (channels, width) in zip(each, slots.groups, strict=True):
         rows = g.add("Reshape", part, g.constant([0, 2 * width, channels], "shape"))
         # A product with ones: many times quicker than ReduceSum.
-        parts.append(g.add("MatMul", g.constant(np.ones((1, 2 * width)), "ones"), rows))
+        ones = g.constant(np.ones((1, 2 * width)), "ones", slots.dtype)
+        parts.append(g.add("MatMul", ones, rows))
     sums = g.concat(parts) if len(parts) > 1 else parts[0]
     if not slots.in_order:
         sums = g.add("Gather", sums, g.constant(np.argsort(slots.order), "place"), axis=2)
-    return g.add("Reshape", sums, g.constant([0, len(slots.order)], "shape"))
+    sums = g.add("Reshape", sums, g.constant([0, len(slots.order)], "shape"))
+    return _narrow(g, sums, slots)
 
 
 def spread(g: GraphBuilder, slots: Slots, u: str) -> str:
     """(batch, 2, ...): ``B u`` of inputs u (batch, channels)."""
-    weight = g.constant(slots.entering().reshape(2, *slots.shape), "b")
+    weight = g.constant(slots.entering().reshape(2, *slots.shape), "b", slots.dtype)
+    u = _cast(g, u, slots)
     if len(slots.groups) == 1:
         if not slots.in_order:
             u = g.add("Gather", u, g.constant(slots.order, "order"), axis=1)
@@ -262,8 +310,8 @@ def leaving(
         each, _matrices(slots, powers), slots.groups, strict=True
     ):
         part = g.add("Reshape", part, g.constant([0, 2 * width, channels], "shape"))
-        parts.append(per_channel(g, part, matrix, form))
-    outputs = g.concat(parts) if len(parts) > 1 else parts[0]
+        parts.append(per_channel(g, part, matrix, form, slots.dtype))
+    outputs = _narrow(g, g.concat(parts) if len(parts) > 1 else parts[0], slots)
     if slots.in_order:
         return outputs
     return g.add("Gather", outputs, g.constant(np.argsort(slots.order), "place"), axis=-1)
@@ -276,6 +324,7 @@ def entering(
 
     ``powers`` (T, 2, slots) are `Slots.entering` of the steps from each input to the states.
     """
+    inputs = _cast(g, inputs, slots)
     if not slots.in_order:
         inputs = g.add("Gather", inputs, g.constant(slots.order, "order"), axis=-1)
     parts = []
@@ -283,7 +332,7 @@ def entering(
     for part, matrix, (channels, width) in zip(
         each, _matrices(slots, powers), slots.groups, strict=True
     ):
-        part = per_channel(g, part, matrix.transpose(1, 0, 2), form)
+        part = per_channel(g, part, matrix.transpose(1, 0, 2), form, slots.dtype)
         shape = [0, 2, *(slots.shape if len(slots.groups) == 1 else (width * channels,))]
         parts.append(g.add("Reshape", part, g.constant(shape, "shape")))
     return g.concat(parts) if len(parts) > 1 else parts[0]

@@ -25,15 +25,15 @@ from s4edge.export.onnx.parts import (
     read_inputs,
     widened,
 )
-from s4edge.export.onnx.slots import decay, lay_out, outputs, pack, spread, unpack
+from s4edge.export.onnx.slots import decay, lay_out, outputs, receive, send, spread
 from s4edge.model.block import Block
 from s4edge.model.configuration import Pooling
 from s4edge.model.pooling import state_widths
 from s4edge.model.sequence_model import SequenceModel
 
 
-def step_graph(model: SequenceModel) -> onnx.ModelProto:
-    """Build the step graph of a model.
+def step_graph(model: SequenceModel, wide: bool = False) -> onnx.ModelProto:
+    """Build the step graph of a model, its states float64 within if ``wide``.
 
     Raises:
         S4EdgeError: the model has no stable recurrence.
@@ -42,12 +42,12 @@ def step_graph(model: SequenceModel) -> onnx.ModelProto:
     if config.cannot_stream is not None:
         raise S4EdgeError(f"no step graph can be written: {config.cannot_stream}")
     blocks = model.blocks
-    slots = lay_out([block.systems.modes() for block in blocks])
+    slots = lay_out([block.systems.modes() for block in blocks], wide)
     g = GraphBuilder()
     pooled = state_widths(config.running_pooling, config.d_features)
-    states, *pool = g.split("state", [2 * slots.count, *pooled])
+    states, *pool = g.split("state", [slots.floats, *pooled])
 
-    decayed = decay(g, slots, unpack(g, slots, states))
+    decayed = decay(g, slots, receive(g, slots, states))
     from_old = outputs(g, slots, decayed)
     old_outputs = g.split(from_old, [block.config.systems.channels for block in blocks])
 
@@ -62,14 +62,14 @@ def step_graph(model: SequenceModel) -> onnx.ModelProto:
         inputs.append(v)
     entering = g.concat(inputs) if len(inputs) > 1 else inputs[0]
     states = g.add("Add", decayed, spread(g, slots, entering))
-    new_states = [pack(g, slots, states, None if pool else "next_state")]
+    new_states = [send(g, slots, states, None if pool else "next_state")]
 
     x = norm(g, config.final_norm, model.norm, x)
     if pool:
         x, new_pool = pool_step(g, config.running_pooling, x, pool)
         g.concat([*new_states, *new_pool], output="next_state")
     decode(g, model, x)
-    size = 2 * slots.count + sum(pooled)
+    size = slots.floats + sum(pooled)
     width = 1 if config.encoder == "embedding" else config.d_input
     return g.model(
         {"x": ["batch", width], "state": ["batch", size]},

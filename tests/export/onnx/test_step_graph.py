@@ -113,7 +113,7 @@ def test_a_graph_that_disagrees_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = onnx_file.step_graph(random_model(seed=1))
-    monkeypatch.setattr(onnx_file, "step_graph", lambda model: other)
+    monkeypatch.setattr(onnx_file, "step_graph", lambda model, wide: other)
     with pytest.raises(S4EdgeError, match="differs from the model"):
         s4edge.export_onnx(random_model(), tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
