@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from s4edge.cli import terminal
-from s4edge.cli.models import read_model, set_option
+from s4edge.cli.models import set_option
 
 # Beyond these, seconds would leave the range of numbers.
 _RATES = (1e-9, 1e15)
@@ -48,30 +48,18 @@ def inspect(
     a layer's systems a smaller state size can keep; nothing is reduced here, so errors are bounds.
     """
     from s4edge.checkpoints.facts import parse_assignments
-    from s4edge.compression.states.spectrum import add_spectra, growing_notes, model_spectra
-    from s4edge.model.summary import fact_lines, summarize, summary_table
+    from s4edge.compression.states.spectrum import growing_notes
+    from s4edge.reports.model_summary import fact_lines, summary_table
     from s4edge.reports.spectrum_table import hankel_table, state_size_table
-    from s4edge.workflows import inputs
+    from s4edge.workflows.audience import Audience
+    from s4edge.workflows.inspect import inspect_file
 
-    if plot is not None:
-        from s4edge.reports.spectrum_plot import check_plot
-
-        check_plot(plot)
     # What was assumed is part of what is shown here; a program's person is told beside it.
-    loaded = (
-        read_model(model, assignments)
-        if as_json
-        else inputs.load(model, parse_assignments(assignments))
+    audience = terminal.audience() if as_json else Audience(progress=terminal.progress)
+    found = inspect_file(
+        model, facts=parse_assignments(assignments), rate=rate, plot=plot, audience=audience
     )
-    summary = summarize(loaded, rate)
-    with terminal.progress("Hankel singular values") as progress:
-        spectra = model_spectra(loaded, progress)
-    add_spectra(summary, spectra)
-    if plot is not None:
-        from s4edge.reports.spectrum_plot import plot_spectra
-
-        plot_spectra(spectra, plot, title=model.name)
-        summary["plot"] = str(plot)
+    summary, spectra = found.answer, found.spectra
     if as_json:
         terminal.emit_json(summary)
         return

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 import s4edge
 from s4edge.model.file import read_description
-from s4edge.model.summary import summarize, summary_table
+from s4edge.reports.model_summary import summarize, summary_table
 
 MISSING: Any = object()
 VALUES = (None, "text", -1, 10**12, float("nan"), [1], MISSING)

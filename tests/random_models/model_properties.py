@@ -25,7 +25,7 @@ import s4edge
 from s4edge import S4EdgeError
 from s4edge.model.configuration import ModelConfig
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.summary import fact_lines, summarize, summary_table
+from s4edge.reports.model_summary import fact_lines, summarize, summary_table
 
 # What a layer rounds by, relative to its values, in each precision.
 DOUBLE, SINGLE = 1e-12, 1e-6

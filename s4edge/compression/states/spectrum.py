@@ -121,7 +121,7 @@ def smaller_sizes(spectra: list[Spectrum]) -> list[int]:
 
 
 def add_spectra(summary: dict[str, Any], spectra: list[Spectrum]) -> None:
-    """Put ``hankel`` and ``state_sizes`` into the answer of `s4edge.model.summary.summarize`."""
+    """Put ``hankel`` and ``state_sizes`` into an answer of `summarize`."""
     by_name = {spectrum.name: spectrum for spectrum in spectra}
     sizes = smaller_sizes(spectra)
     for layer in summary["layers"]:
