@@ -100,7 +100,7 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
     outer.finish()
     layout = f"SequenceModel{' with encoder and decoder' if whole else ''}, {' and '.join(names)}"
     model.provenance = provenance(layout, tensors, facts, pieces)
-    if any(piece.norm.kind == "batch" for piece in pieces):
+    if model.config.looks_across_the_batch:
         model.provenance.notes.append(
             "its batch norms keep no statistics: they take those of the sequences that come "
             "together, so that an answer depends on the batch"

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,8 @@ def compress_upstream(
     layers: list[dict[str, Any]] = []
     with threadpool_limits(1):
         for index, prefix in enumerate(source.prefixes):
-            new, entries = _reduce_layer(source, prefix, int(state), chosen.reduce, method)
+            here = _with_length_at(source, prefix, model)
+            new, entries = _reduce_layer(here, prefix, int(state), chosen.reduce, method)
             tensors |= {prefix + name: value for name, value in new.items()}
             layers += entries
             progress((index + 1) / len(source.prefixes))
@@ -159,6 +161,15 @@ def compress_upstream(
     }
     source.layer_options["d_state"] = int(state)
     return _write(source, tensors, output, entry)
+
+
+def _with_length_at(source: _Source, prefix: str, model: SequenceModel) -> _Source:
+    """The source with the length that sequences have at a layer: less behind a stride."""
+    found = re.search(r"(?:^|\.)layers\.(\d+)\.", prefix)
+    if found is None or not isinstance(source.length, int):
+        return source
+    lengths = model.config.samples_entering(source.length)
+    return replace(source, length=lengths[int(found[1])])
 
 
 def _write(

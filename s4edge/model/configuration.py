@@ -285,6 +285,11 @@ class ModelConfig:
         return counts
 
     @property
+    def looks_across_the_batch(self) -> bool:
+        """Whether an answer depends on the sequences that come together with it."""
+        return "batch" in (self.final_norm, *(block.norm for block in self.blocks))
+
+    @property
     def running_pooling(self) -> Pooling:
         """What the recurrence pools; where samples are answers themselves, nothing."""
         if self.pooling in ("first", "last") and self.answers != 0:

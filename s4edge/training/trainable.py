@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from s4edge.errors import S4EdgeError
 from s4edge.model.dropout import Dropout
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
@@ -55,10 +56,18 @@ class Trainable(nn.Module):
     Args:
         model: a copy of it is trained.
         length: of the sequences.
+
+    Raises:
+        S4EdgeError: its batch norms take statistics over the batch.
     """
 
     def __init__(self, model: SequenceModel, length: int) -> None:
         super().__init__()
+        if model.config.looks_across_the_batch:
+            raise S4EdgeError(
+                "the model's batch norms keep no statistics: what they compute depends on which "
+                "sequences come together, and training takes a batch part by part"
+            )
         self.model = copy.deepcopy(model).requires_grad_(True).train().set_fast(True)
         self.coordinates = nn.ModuleList()
         self.moved: list[_Moved] = []

@@ -73,7 +73,12 @@ def whole_loss(batch: Batch, output: Tensor, left: list[Tensor]) -> Tensor:
     return output.square().sum() + sum(each.sum() for each in left)
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+def test_a_model_that_looks_across_the_batch_is_refused() -> None:
+    with pytest.raises(S4EdgeError, match="batch norms keep no statistics"):
+        Trainable(model_of("batch"), LENGTH)
+
+
+@pytest.mark.parametrize("name", [name for name in BLOCKS if name != "batch"])
 def test_gradients_part_by_part(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against autograd through the whole model at once, in double precision."""
     monkeypatch.setattr("s4edge.training.trainable._PART", 2 * LENGTH * 4)  # two sequences a part
