@@ -85,7 +85,7 @@ def read_backbone_layer(
     # The backbone gives these to each layer.
     facts.ignore("_name_", "transposed", "dropout")
     if "ff.0.0.weight" in tensors or "ff.0.weight" in tensors:
-        return _feedforward(tensors, facts, features)
+        return _feedforward(tensors, facts.called("ffn", "ff"), features)
     if word == "id" or (not tensors.names() and word is None and not options.saved):
         # Whatever else it is given it does nothing with.
         facts.ignore(*facts.saved)

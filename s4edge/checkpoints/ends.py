@@ -51,24 +51,34 @@ class Ends:
     Attributes:
         config: with encoder, pooling, decoder and head.
         parameters: of modules of the model, by the module's name.
+        notes: what a person should know.
     """
 
     config: ModelConfig
     parameters: Mapping[str, Mapping[str, Float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Decoding:
-    """What decoders do one after another."""
+    """What decoders do one after another, behind so many features."""
 
+    features: int
     pooling: Pooling = "none"
     answers: int | None = 0
     linear: Linear | None = None
     head: HeadConfig | None = None
     layers: tuple[Linear, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def read_ends(tensors: Tensors, outer: Facts, backbone: Facts, config: ModelConfig) -> Ends:
+def read_ends(
+    tensors: Tensors,
+    outer: Facts,
+    backbone: Facts,
+    config: ModelConfig,
+    samples: int | None = None,
+) -> Ends:
     """Encoders and decoders around a backbone.
 
     Args:
@@ -76,6 +86,7 @@ def read_ends(tensors: Tensors, outer: Facts, backbone: Facts, config: ModelConf
         outer: facts of the whole.
         backbone: facts of the model, which may have ends of its own.
         config: of the backbone alone; the features that enter and leave it are taken from it.
+        samples: that leave the backbone, where it is known.
 
     Raises:
         S4EdgeError: one of them cannot be read, or a fact is missing.
@@ -88,14 +99,14 @@ def read_ends(tensors: Tensors, outer: Facts, backbone: Facts, config: ModelConf
         )
     scale, scores = trainer.read_task(outer)
     config, parameters = _encoder(tensors, outer, backbone, config, scale)
-    decoding = _decoder(tensors, outer, backbone, config, scores)
+    decoding = _decoder(tensors, outer, backbone, config, scores, samples)
     config = replace(config, pooling=decoding.pooling, answers=decoding.answers, head=decoding.head)
     if decoding.linear is not None:
         config = replace(config, decoder="linear", d_output=len(decoding.linear.bias))
         parameters["decoder"] = asdict(decoding.linear)
     for index, layer in enumerate(decoding.layers):
         parameters[f"head.layers.{index}"] = asdict(layer)
-    return Ends(config, parameters)
+    return Ends(config, parameters, decoding.notes)
 
 
 def _prefixes(tensors: Tensors, name: str) -> list[str]:
@@ -125,6 +136,8 @@ def _encoder(
     if scale is not None:
         # The task's embedding comes first.
         words = [("embedding", outer.part("task")), *words]
+    if any(name.startswith("encoder.") and name.endswith(".pe") for name in tensors.names()):
+        words.append(("position", outer))
     for word, _ in words:
         if word not in ("linear", "embedding", "onehot"):
             why = _WHY_NOT.get(word, "it is unknown here")
@@ -143,6 +156,8 @@ def _encoder(
     if not prefixes:
         if word is not None:
             raise S4EdgeError(f"{tensors.path} lacks the tensors encoder.* of encoder={word}")
+        if not any(part.said for part in parts):
+            outer.assumed["encoder"] = None
         return config, {}
     (prefix,) = prefixes
     rows, columns = tensors.shape(f"{prefix}weight", "rows", "columns")
@@ -181,38 +196,46 @@ def _check_width(tensors: Tensors, name: str, found: int, expected: int) -> None
 
 
 def _decoder(
-    tensors: Tensors, outer: Facts, backbone: Facts, config: ModelConfig, scores: bool
+    tensors: Tensors,
+    outer: Facts,
+    backbone: Facts,
+    config: ModelConfig,
+    scores: bool,
+    samples: int | None,
 ) -> _Decoding:
     plain = ("mode", "l_output")
     own = [] if backbone is outer else backbone.parts("decoder", plain=plain)
     parts = [*own, *outer.parts("decoder", plain=plain)]
     if outer.leaves_out("decoder") and not any(part.said for part in own) and not scores:
         # A configuration of the ends without this one leaves it open.
-        words = [(_told_by_tensors(tensors), outer.part("decoder", plain=plain))]
+        words = [(_told_by_tensors(tensors, outer), outer.part("decoder", plain=plain))]
     elif not any(part.said for part in parts) and not scores:
-        words = [(_told_by_tensors(tensors), parts[-1])]
+        words = [(_told_by_tensors(tensors, outer), parts[-1])]
     else:
         words = _words(parts, "sequence")
+    # The data set's, whether a decoder takes it or not.
+    outer.ignore("l_output")
     prefixes = iter(_prefixes(tensors, "decoder"))
-    decoding = _Decoding()
+    decoding = _Decoding(features=config.d_output)
     for word, part in words:
-        if word is None:
-            continue
         if decoding.pooling != "none" or decoding.head is not None:
             raise S4EdgeError(f"{tensors.path}: decoder={word} behind another cannot be read")
-        decoding = _decoded(tensors, outer, part, str(word), prefixes, decoding, config)
+        decoding = _decoded(tensors, outer, part, str(word), prefixes, decoding, samples)
     if scores:
         decoding = _with_linear(tensors, next(prefixes, "decoder."), decoding)
     return decoding
 
 
-def _told_by_tensors(tensors: Tensors) -> str | None:
-    """The decoder that has such tensors; without any, the one that pools."""
+def _told_by_tensors(tensors: Tensors, outer: Facts) -> str:
+    """The decoder that has such tensors; else the one that pools is assumed."""
     names = [name for name in tensors.names() if name.startswith("decoder.")]
     if any(".retrieval.classifier." in name for name in names):
+        outer.inferred["decoder"] = "retrieval"
         return "retrieval"
     if names and not any("output_transform." in name for name in names):
+        outer.inferred["decoder"] = "linear"
         return "linear"
+    outer.assumed["decoder"] = "sequence"
     return "sequence"
 
 
@@ -223,7 +246,7 @@ def _decoded(
     word: str,
     prefixes: Any,
     before: _Decoding,
-    config: ModelConfig,
+    samples: int | None,
 ) -> _Decoding:
     """A decoder and those before it."""
     if word == "linear":
@@ -234,11 +257,37 @@ def _decoded(
         return _with_transform(tensors, prefixes, replace(before, pooling=pooled))
     if word == "sequence":
         pooling, answers = _pooling(outer, part)
+        if pooling == "mean" and answers not in (0, 1):
+            before = _with_running_means(outer, before, answers, samples)
         return _with_transform(tensors, prefixes, replace(before, pooling=pooling, answers=answers))
     if word == "retrieval":
-        return _retrieval(tensors, part, next(prefixes, "decoder."), config, before)
+        return _retrieval(tensors, part, next(prefixes, "decoder."), before)
     why = _WHY_NOT.get(word, "it is unknown here")
     raise S4EdgeError(f"{tensors.path}: decoder={word} cannot be read: {why}")
+
+
+def _with_running_means(
+    outer: Facts, decoding: _Decoding, answers: int | None, samples: int | None
+) -> _Decoding:
+    """Several running means, which upstream's code gets right nowhere.
+
+    Its division by the numbers of samples goes along features: it stops with an error unless there
+    are as many answers as features, and then divides feature by feature.
+
+    Raises:
+        S4EdgeError: there are as many.
+    """
+    if (samples if answers is None else answers) == decoding.features:
+        raise S4EdgeError(
+            f"{outer.path}: a decoder that gives {decoding.features} running means of as many "
+            "features (mode=pool) cannot be read: upstream's code divides feature by feature "
+            "there, not sample by sample"
+        )
+    note = (
+        "the decoder gives running means; upstream's own code stops with an error there, unless "
+        f"there are {decoding.features} answers, which it divides feature by feature"
+    )
+    return replace(decoding, notes=(*decoding.notes, note))
 
 
 def _pooling(outer: Facts, decoder: Facts) -> tuple[Pooling, int | None]:
@@ -268,7 +317,7 @@ def _mode(decoder: Facts) -> str:
     mode: str = decoder.get(
         "mode",
         allowed=(*_POOLINGS, "ragged"),
-        why="how the decoder pools over time (decoder.mode) is unknown",
+        why="how the decoder pools over time is unknown",
     )
     return mode
 
@@ -302,22 +351,27 @@ def _with_transform(tensors: Tensors, prefixes: Any, decoding: _Decoding) -> _De
 def _with_linear(tensors: Tensors, prefix: str, decoding: _Decoding) -> _Decoding:
     """With a linear layer behind it; two in a row are one."""
     before = decoding.linear
-    behind = tensors.linear(prefix, None, None if before is None else len(before.bias))
+    found = tensors.shape(f"{prefix}weight", "rows", "columns")[1]
+    if found != decoding.features:
+        raise S4EdgeError(
+            f"{tensors.path}: {prefix}weight takes {found} features, the backbone gives "
+            f"{decoding.features}; a pooling may change their number: say it with --set pool=VALUE"
+        )
+    behind = tensors.linear(prefix, None, None)
+    decoding = replace(decoding, features=len(behind.bias))
     if before is None:
         return replace(decoding, linear=behind)
     weight = behind.weight @ before.weight
     return replace(decoding, linear=Linear(weight, behind.weight @ before.bias + behind.bias))
 
 
-def _retrieval(
-    tensors: Tensors, decoder: Facts, prefix: str, config: ModelConfig, before: _Decoding
-) -> _Decoding:
+def _retrieval(tensors: Tensors, decoder: Facts, prefix: str, before: _Decoding) -> _Decoding:
     """Pooled features of each document, and the head that compares two of them."""
     # Widths are told by the tensors, and two documents are padded or not.
     decoder.ignore("use_lengths", "d_model")
     pooling = _POOLINGS[_mode(decoder)]
     classifier = tensors.under(f"{prefix}retrieval.classifier.")
-    features = config.d_output if before.linear is None else len(before.linear.bias)
+    features = before.features
     indices = range(0, 2 * tensors.count(f"{prefix}retrieval.classifier"), 2)
     layers = [
         classifier.linear(f"{index}.", None, None)

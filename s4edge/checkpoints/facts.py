@@ -83,6 +83,8 @@ class Facts:
         self._plain: tuple[str, ...] = ()
         # Whether what this part does not say is upstream's default for sure.
         self._certain = False
+        # What its facts are called by, where other layers have facts of the same names.
+        self._kinds: tuple[str, ...] = ()
         # What holds whatever is said.
         self._fixed: dict[str, Any] = {}
 
@@ -96,7 +98,7 @@ class Facts:
     @property
     def saved(self) -> Mapping[str, Any]:
         """This part's own configuration, to look at; values are taken with `get` and `part`."""
-        return MappingProxyType(self._saved)
+        return MappingProxyType({**self._saved, **self._fixed})
 
     @property
     def given(self) -> dict[str, Any]:
@@ -115,9 +117,11 @@ class Facts:
 
     def name(self, key: str) -> str:
         """What a fact of this part is called with ``--set``."""
+        if self._kinds:
+            return f"{self._kinds[0]}.{key}"
         if key == "_name_":
             return self.title
-        return f"{self.title}.{key}" if self._dotted and key not in self._plain else key
+        return f"{self.title}.{key}" if self._dotted else key
 
     @property
     def title(self) -> str:
@@ -150,7 +154,7 @@ class Facts:
         Args:
             key: its name.
             dotted: whether its facts are called by their dotted name (``norm.eps``).
-            plain: those that are called by their plain name all the same.
+            plain: those that may be said by their plain name all the same.
 
         Raises:
             S4EdgeError: it is neither a word nor a group of options.
@@ -178,6 +182,11 @@ class Facts:
         self._asked.update(self._saved)
         child._certain = self._certain
         return child
+
+    def called(self, *kinds: str) -> Facts:
+        """The same part, its facts called by the word for what it is (``ffn.activation``)."""
+        self._kinds = kinds
+        return self
 
     def _opened(
         self, key: str, value: Any, origin: str, dotted: bool, plain: Sequence[str]
@@ -399,13 +408,15 @@ class Facts:
 
     def _names(self, key: str) -> list[str]:
         """What ``--set`` may call a fact of this part, the most exact first."""
-        if not self.place:
+        if not self.place and not self._kinds:
             return [key]
-        parts = self.place.split(".")
+        parts = self.place.split(".") if self.place else []
         places = [parts[start:] for start in range(len(parts))]
-        if parts[-1].isdigit():
+        if parts and parts[-1].isdigit():
             places += [parts[start:-1] for start in range(len(parts) - 1)]
         names = [".".join([*place, key]) for place in places if not place[0].isdigit()]
+        if self._kinds:
+            return [*(f"{kind}.{key}" for kind in self._kinds), *names]
         return names if self._dotted and key not in self._plain else [*names, key]
 
     def _is_mine(self, key: str, name: str) -> bool:

@@ -92,7 +92,10 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
         d_input=d_model, d_output=features, d_model=d_model, encoder="none", blocks=(),
         pooling="none", decoder="none", length=None,
     )  # fmt: skip
-    ends = read_ends(tensors, outer, facts, config) if whole else Ends(config)
+    samples = length
+    for piece in pieces:
+        samples = None if samples is None else _samples_out(piece, samples)
+    ends = read_ends(tensors, outer, facts, config, samples) if whole else Ends(config)
     model = assemble(tensors, ends.config, pieces, norm, length)
     for name, parameters in ends.parameters.items():
         fill(model.get_submodule(name), parameters, f"{tensors.path}: its {name}.")
@@ -100,6 +103,7 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
     outer.finish()
     layout = f"SequenceModel{' with encoder and decoder' if whole else ''}, {' and '.join(names)}"
     model.provenance = provenance(layout, tensors, facts, pieces)
+    model.provenance.notes += ends.notes
     if model.config.looks_across_the_batch:
         model.provenance.notes.append(
             "its batch norms keep no statistics: they take those of the sequences that come "

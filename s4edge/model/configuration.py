@@ -292,7 +292,7 @@ class ModelConfig:
     @property
     def running_pooling(self) -> Pooling:
         """What the recurrence pools; where samples are answers themselves, nothing."""
-        if self.pooling in ("first", "last") and self.answers != 0:
+        if self.pooling in ("first", "last") and self.answers not in (0, 1):
             return "none"
         return self.pooling
 

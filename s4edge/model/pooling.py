@@ -30,6 +30,7 @@ def pool(
     if kind == "none":
         return features
     if answers is None:
+        # Of the samples so far the first and the last are no pooling.
         return features if kind in ("first", "last") else pool_running(kind, features)
     if answers:
         return _several(kind, features, lengths, answers)

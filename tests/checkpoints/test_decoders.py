@@ -75,7 +75,8 @@ def test_answers_are_what_the_decoder_gives(checkpoint: Path, mode: str, l_outpu
         np.testing.assert_allclose(streamed[:, -1], wanted, rtol=1e-7, atol=1e-9)
     else:
         count = 9 if l_output is None else l_output
-        part = streamed[:, :count] if mode == "first" else streamed[:, 9 - count :]
+        held = mode == "first" and count > 1
+        part = streamed[:, :count] if held else streamed[:, 9 - count :]
         np.testing.assert_allclose(part, wanted, rtol=1e-7, atol=1e-9)
 
 
@@ -91,5 +92,17 @@ def test_a_number_of_answers_that_is_none_is_refused(checkpoint: Path) -> None:
 
 
 def test_a_word_of_kernels_is_none_of_decoders(checkpoint: Path) -> None:
-    with pytest.raises(s4edge.S4EdgeError, match=r"decoder.mode\) is unknown; say it with --set"):
+    asked = r"pools over time is unknown; say it with --set decoder.mode=pool or"
+    with pytest.raises(s4edge.S4EdgeError, match=asked):
         s4edge.load(checkpoint, {"residual": "R", "mode": "diag"})
+
+
+def test_means_that_upstream_divides_by_features_are_refused(checkpoint: Path) -> None:
+    """It runs where there are as many answers as features alone, and then transposes its counts."""
+    with pytest.raises(s4edge.S4EdgeError, match="divides feature by feature"):
+        s4edge.load(checkpoint, {"residual": "R", "mode": "pool", "l_output": WIDTH})
+    facts = {"residual": "R", "mode": "pool", "l_output": None}
+    with pytest.raises(s4edge.S4EdgeError, match="divides feature by feature"):
+        s4edge.load(checkpoint, {**facts, "length": WIDTH})
+    (note,) = s4edge.load(checkpoint, facts).provenance.notes
+    assert "running means" in note

@@ -63,6 +63,8 @@ class Truth:
             for each in config:
                 self._collect(each, prefix)
         elif isinstance(config, dict):
+            if config.get("_name_") in ("ff", "ffn"):
+                prefix = "ffn."
             for key, value in config.items():
                 name = f"{prefix}{key}"
                 if prefix:
@@ -162,7 +164,7 @@ def _read(
             outcome, message = compare(model(recorded.x.clone()).double().numpy(), recorded)
             running = _streamed(model, recorded.x) if outcome == "exact" else None
             if running is not None:
-                outcome, message = compare(_last(running, recorded.y), recorded)
+                outcome, message = compare(_last(running, recorded.y, model), recorded)
                 message = message if outcome == "exact" else f"as a stream: {message}"
     except s4edge.S4EdgeError as error:
         return Verdict("refused", str(error).replace(str(path), "FILE")), model
@@ -176,7 +178,11 @@ def _streamed(model: s4edge.SequenceModel, x: torch.Tensor) -> NDArray[np.float6
     if model.config.cannot_stream:
         return None
     try:
-        return model.stream(x.clone()).double().numpy()
+        running = model.stream(x.clone())
+        if model.head is not None:
+            # What it compares is the last of each stream.
+            running = model.head(*running[:, -1].chunk(2))[:, None]
+        return running.double().numpy()
     except s4edge.S4EdgeError:
         return None
 
@@ -211,10 +217,14 @@ def recorded_case(path: Path) -> tuple[str, Verdict]:
     return path.stem, Verdict(verdict.outcome, verdict.message, verdict.streams, facts)
 
 
-def _last(running: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+def _last(
+    running: NDArray[np.float64], y: NDArray[np.float64], model: s4edge.SequenceModel
+) -> NDArray[np.float64]:
     """Of a stream's outputs those that the whole sequence gives."""
     if running.ndim == y.ndim + 1:
         return running[:, -1]
+    if model.config.pooling == "first" and running.ndim == y.ndim == 3 and y.shape[1] > 1:
+        return running[:, : y.shape[1]]
     return running[:, -y.shape[1] :] if running.ndim == y.ndim == 3 else running
 
 
