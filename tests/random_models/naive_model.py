@@ -63,7 +63,7 @@ class Naive:
         """(batch, length, d_output): pooled, what the answer is after each sample."""
         with np.errstate(divide="ignore", invalid="ignore"):
             features = self._features(x)
-            if self.config.pooling not in ("first", "last") or self.config.answers == 0:
+            if self.config.pooling not in ("first", "last") or self.config.answers in (0, 1):
                 features = self._so_far(features)
             return self._decoded(features)
 
