@@ -65,6 +65,7 @@ class Numbers:
         silent: whether every third weight is exactly 0.
         real_pairs: whether some pairs have an angle of exactly 0.
         double: whether systems are in float64 while all else is in float32.
+        shared: whether channels of equally many modes have the same, but for their step sizes.
     """
 
     seed: int = 0
@@ -73,6 +74,7 @@ class Numbers:
     silent: bool = False
     real_pairs: bool = False
     double: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,11 @@ def _fill_systems(systems: DiagonalSystems, numbers: Numbers, rng: np.random.Gen
             twin = np.maximum(np.arange(len(owner)) // 2 * 2, 0)
             twin = np.where(owner[twin] == owner, twin, np.arange(len(owner)))
             decay, angle, sign = decay[twin], angle[twin], sign[twin]
+        if numbers.shared and len(owner) and len(set(counts)) == 1:
+            # As DSS does, with steps that bring no pole round the circle.
+            step = rng.uniform(0.3, 0.9, len(counts))[owner]
+            mode = np.arange(len(owner)) % counts[0]
+            decay, angle, sign = decay[mode] * step, angle[mode] * step, sign[mode]
         # As a zero-order hold does: slow modes take in little of each sample.
         size = -np.expm1(-decay) / np.maximum(1, np.asarray(counts)[owner])
         size = size * np.where(numbers.silent & (np.arange(len(owner)) % 3 == 1), 0.0, 1.0)
@@ -185,6 +192,7 @@ def numbers(draw: st.DrawFn, slowest: float = 1e-4) -> Numbers:
         silent=draw(_seldom()),
         real_pairs=draw(_seldom()),
         double=draw(_seldom()),
+        shared=draw(_seldom()),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from compression_properties import check_compress, check_full_size, random_compressions
 from graph_properties import check_graph, check_lowering, check_refused_graph, random_graphs
 from hypothesis import strategies as st
 from model_properties import (
@@ -49,4 +50,8 @@ PROPERTIES: dict[str, Property] = {
     "sequence graph": Property(check_graph, random_graphs(streams=None), 30),
     "coarse graph": Property(check_graph, random_graphs(precisions=("fp16", "int8")), 10),
     "refused graph": Property(check_refused_graph, random_graphs(streams=None), 30),
+    "compress": Property(check_compress, random_compressions(), 40),
+    "full size": Property(check_full_size, random_compressions(), 20),
+    "calibrate": Property(check_compress, random_compressions(calibrated=True), 8),
+    "full size, calibrated": Property(check_full_size, random_compressions(calibrated=True), 5),
 }

@@ -84,7 +84,10 @@ def _systems(
         terms.append(g.add("Mul", v, g.constant(D, "D")))
     # Backward, what is fed through is the sample to come, as the kernel's first tap.
     tap = D if backward else np.zeros_like(D)
-    cut = config.kernel_length or (systems.length if sum(config.growing) else None)
+    cut = config.kernel_length
+    if sum(config.growing):
+        # Behind the one length that there is they only grow, out of float32's range.
+        cut = min(each for each in (cut, systems.length) if each is not None)
     if cut is not None:
         kernel = systems.kernel(cut).detach().numpy()
         kernel[:, 0] += tap

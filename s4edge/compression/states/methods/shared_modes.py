@@ -34,12 +34,13 @@ def shared_truncation(modes: Modes, orders: IntPerChannel, use: Use = UNKNOWN) -
     """
     if modes.channels == 0:
         return Reduced(modes, [], np.zeros(0))
+    shared = _lambda_and_steps(modes)
     if np.unique(orders).size > 1 or orders[0] < 2:
         raise S4EdgeError(
-            "shared modes are as many in every channel, at least one complex mode: they take a "
-            "state size of at least that and no allocation by sensitivity"
+            "shared modes are as many in every channel, at least one complex mode (2 real "
+            "states): they take a state size of at least that, and no allocation by sensitivity "
+            "or tolerance"
         )
-    shared = _lambda_and_steps(modes)
     # Calibration runs without gradients, which the descent of the poles takes.
     with torch.enable_grad():
         small = reduce_shared(shared, int(orders[0]) // 2)
