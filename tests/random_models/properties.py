@@ -50,8 +50,8 @@ PROPERTIES: dict[str, Property] = {
     "sequence graph": Property(check_graph, random_graphs(streams=None), 30),
     "coarse graph": Property(check_graph, random_graphs(precisions=("fp16", "int8")), 10),
     "refused graph": Property(check_refused_graph, random_graphs(streams=None), 30),
-    "compress": Property(check_compress, random_compressions(), 40),
+    "compress": Property(check_compress, random_compressions(), 25),
     "full size": Property(check_full_size, random_compressions(), 20),
-    "calibrate": Property(check_compress, random_compressions(calibrated=True), 8),
+    "calibrate": Property(check_compress, random_compressions(calibrated=True), 5),
     "full size, calibrated": Property(check_full_size, random_compressions(calibrated=True), 5),
 }
