@@ -23,7 +23,7 @@ import s4edge
 from s4edge import S4EdgeError
 from s4edge.compression.states.methods.registry import METHODS
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.summary import summarize
+from s4edge.reports.model_summary import summarize
 
 
 @dataclass(frozen=True)
