@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ from s4edge.errors import S4EdgeError
 
 _DEEPEST = 100
 _LONGEST_SHOWN = 80
+_LARGEST_TEXT = 64 << 20
 
 
 def check_file(path: Path, folder: str, empty: str) -> None:
@@ -43,6 +45,27 @@ def check_file(path: Path, folder: str, empty: str) -> None:
         raise S4EdgeError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:  # a zero byte in the name
         raise S4EdgeError(f"cannot read {str(path)!r}: {error}") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file or of a pipe that a shell opened, where it is UTF-8.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no text, larger than any that is read here, or a pipe that nobody may
+            ever write to.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        data = file.read(_LARGEST_TEXT + 1)
+    if len(data) > _LARGEST_TEXT:
+        raise ValueError(f"it is larger than {_LARGEST_TEXT >> 20} MB")
+    return data.decode("utf-8-sig")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    if stat.S_ISFIFO(os.stat(path).st_mode) and not path.startswith(("/dev/", "/proc/")):
+        raise ValueError("it is a pipe")
+    return os.open(path, flags)
 
 
 def shown(value: Any) -> str:
@@ -106,7 +129,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_depth(value: Any) -> None:
     level: Iterable[Any] = [value]
-    for _ in range(_DEEPEST + 1):
+    for _ in range(_DEEPEST):
         level = [
             part
             for each in level

@@ -10,7 +10,7 @@ from typing import Any
 
 from s4edge.errors import S4EdgeError
 from s4edge.files import write_text
-from s4edge.foreign import parse_json
+from s4edge.foreign import parse_json, read_text
 
 FORMAT = 1
 
@@ -36,13 +36,15 @@ def read_bench(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_text(path)
     except FileNotFoundError as error:
         raise S4EdgeError(f"{path} does not exist") from error
     except OSError as error:
         raise S4EdgeError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise _foreign(path, "it is no text") from error
+    except ValueError as error:
+        raise _foreign(path, str(error)) from error
     return parse_bench(text, path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def read_container(path: Path, weights: str | None = None) -> Container:
     """
     if weights not in (None, "model", "ema"):
         raise S4EdgeError(f"{path}: weights={weights} cannot be read; supported: model, ema")
-    if path.suffix == ".onnx" and path.is_file():
+    if path.suffix == ".onnx" and os.path.isfile(path):
         raise S4EdgeError(f"{path} is a graph, no checkpoint: name the model it was exported from")
     check_file(
         path,

@@ -10,6 +10,7 @@ reader that forgets an option, or opens a part and forgets what is in it, refuse
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -19,7 +20,7 @@ from typing import Any
 
 from s4edge.checkpoints.interpolation import UNKNOWN
 from s4edge.errors import S4EdgeError
-from s4edge.foreign import check_file, parse_json
+from s4edge.foreign import check_file, parse_json, read_text
 
 _REQUIRED: Any = object()
 _NOTHING: Any = object()
@@ -466,11 +467,11 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
     """
     sidecar = path.with_suffix(".json")
     # An index of shards has that suffix itself.
-    if sidecar == path or not sidecar.exists():
+    if sidecar == path or not os.path.exists(sidecar):
         return None
     try:
         check_file(sidecar, "mend or remove it", "; mend or remove it")
-        content = parse_json(sidecar.read_text(encoding="utf-8"), finite=False)
+        content = parse_json(read_text(sidecar), finite=False)
     except (OSError, ValueError, S4EdgeError) as error:
         raise S4EdgeError(f"the sidecar {sidecar} cannot be read: {error}") from error
     if (

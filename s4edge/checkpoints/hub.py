@@ -7,13 +7,14 @@ writes them among keys of its own. Code beside them is not looked at.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from s4edge.errors import S4EdgeError
-from s4edge.foreign import check_file, parse_json
+from s4edge.foreign import check_file, parse_json, read_text
 
 CONFIG = "config.json"
 # Weights of a folder, the first that is there.
@@ -93,7 +94,7 @@ def find_weights(path: Path) -> Path:
     Raises:
         S4EdgeError: there are none.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return path
     for name in _WEIGHTS:
         if (path / name).is_file():
@@ -155,7 +156,7 @@ def read_configuration(weights: Path) -> HubConfiguration | None:
     path = weights.parent / CONFIG
     if not (weights.name in _WEIGHTS or weights.suffix in (".safetensors", ".bin")):
         return None
-    if not path.is_file():
+    if not os.path.isfile(path):
         return None
     content = _json_object(path, "the configuration")
     ignored = sorted(key for key in content if key in _LIBRARY_KEYS)
@@ -205,7 +206,7 @@ def sorted_for(
 def _json_object(path: Path, what: str) -> dict[str, Any]:
     try:
         check_file(path, "mend or remove it", "; fetch it again")
-        content = parse_json(path.read_text(encoding="utf-8"), finite=False)
+        content = parse_json(read_text(path), finite=False)
     except (OSError, ValueError, S4EdgeError) as error:
         raise S4EdgeError(f"{what} {path} cannot be read: {error}") from error
     if not isinstance(content, dict):

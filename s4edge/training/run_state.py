@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ class RunState:
         Raises:
             S4EdgeError: there is none, it is damaged, or the run was another one.
         """
-        if not path.exists():
+        if not os.path.exists(path):
             raise S4EdgeError(f"there is nothing to resume: {path} does not exist")
         try:
             check_file(path, "name the run's file in it", "")

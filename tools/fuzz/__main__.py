@@ -48,6 +48,12 @@ def table(tallies: Mapping[str, Tally]) -> str:
     return "\n".join(lines)
 
 
+def write(tallies: Mapping[str, Tally], kept: Path) -> None:
+    """Keep the tallies beside the inputs, also of a run that is ended early."""
+    plain = {name: dataclasses.asdict(tally) for name, tally in tallies.items()}
+    (kept / "tallies.json").write_text(json.dumps(plain, indent=1) + "\n")
+
+
 def main() -> int:
     """Read the command line; fuzz; tell."""
     parser = argparse.ArgumentParser(
@@ -58,9 +64,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=2)
+    parser.add_argument("--nice", type=int, default=10, help="default: 10")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-out"), help="default: fuzz-out")
     arguments = parser.parse_args()
-    os.nice(15)
+    os.nice(arguments.nice)
     chosen = [READERS[name] for name in arguments.reader or READERS]
     weight = sum(reader.weight for reader in chosen)
     inputs = {each.name: round(arguments.inputs * each.weight / weight) for each in chosen}
@@ -75,13 +82,13 @@ def main() -> int:
             done = sum(tally.inputs for tally in tallies.values())
             faults = sum(tally.bugs for tally in tallies.values())
             print(f"{done:,} of {arguments.inputs:,}, {faults} faults", file=sys.stderr, flush=True)
+            write(tallies, kept)
 
     tallies = fuzz(
         chosen, inputs, arguments.seed, arguments.first, arguments.processes, kept, progress
     )
     print(table(tallies))
-    plain = {name: dataclasses.asdict(tally) for name, tally in tallies.items()}
-    (kept / "tallies.json").write_text(json.dumps(plain, indent=1) + "\n")
+    write(tallies, kept)
     return 1 if any(tally.bugs for tally in tallies.values()) else 0
 
 

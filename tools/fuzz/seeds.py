@@ -54,6 +54,8 @@ def models() -> dict[str, bytes]:
             folder / "old.ckpt", _use_new_zipfile_serialization=False,
         )  # fmt: skip
         torch.save({"model": tiny.s4d()}, folder / "four.pt", pickle_protocol=4)
+        torch.save({"a": torch.ones(2, 3), "b": torch.zeros(3)}, folder / "small.pt")
+        torch.save({"a": torch.ones(2)}, folder / "old.pt", _use_new_zipfile_serialization=False)
         save_file(tiny.s4d(), folder / "s4d.safetensors")
         for stem, facts in (("s4d", {}), ("s4block", {}), ("softmax", {"length": tiny.LENGTH})):
             model = s4edge.load(folder / f"{stem}.pt", facts)

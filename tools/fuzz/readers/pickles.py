@@ -43,4 +43,4 @@ def _read(folder: Path) -> object:
     return json.dumps(plain(content))
 
 
-READERS = (Reader("pickle", "data.pkl", _seeds, pickles.mutate, _read, weight=8),)
+READERS = (Reader("pickle", "data.pkl", _seeds, pickles.mutate, _read, weight=10),)
