@@ -214,7 +214,7 @@ def _reach(tensors: Tensors, facts: Facts, shape: _Shape, version: str, grows: b
     if version != "softmax":
         # A shorter sequence uses the beginning of the same kernel.
         return _Reach(None, None, cut, ())
-    if "length" in facts.overrides or "length" in facts.saved:
+    if facts.says("length"):
         length = known_length(facts, "")
         if length < cut:
             return _Reach(length, length, None, ())
