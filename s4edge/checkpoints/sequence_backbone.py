@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from s4edge.checkpoints import trainer
+from s4edge.checkpoints import linear, trainer
 from s4edge.checkpoints.assemble import Piece, assemble, fill, provenance
 from s4edge.checkpoints.backbone_layers import join, read_backbone_layer
 from s4edge.checkpoints.discretize import whole_number
@@ -115,6 +115,10 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
 def _features(backbone: Tensors, facts: Facts) -> int:
     """Told by the first layer, by a norm, or else by the configuration."""
     first = backbone.under("layers.0.layer.")
+    # Before a bottleneck, whose width D has.
+    prefix = linear.find(first, "input_linear.", "input_linear.0.")
+    if prefix is not None:
+        return linear.size(first, prefix)[1]
     for name in ("D", "layer.D"):
         if name in first:
             return first.shape(name)[-1]
