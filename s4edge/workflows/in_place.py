@@ -42,10 +42,12 @@ _ATTRIBUTES: dict[str, dict[str, tuple[str, ...]]] = {
         "kernel": ("version", "epsilon", "max_real_Lambda"),
     },
     "S4 of version 3": {
-        "layer": ("transposed",),
+        "layer": ("transposed", "L"),
         "kernel": ("disc", "real_type", "bandlimit"),
     },
 }  # fmt: skip
+# Attributes that are called otherwise than the facts.
+_FACTS = {"L": "l_max"}
 _ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.Identity: "id",
     nn.GELU: "gelu",
@@ -319,7 +321,7 @@ def _carried(layer: nn.Module, reader: str) -> dict[str, Any]:
         for name in names:
             value = getattr(parts[part], name, None)
             if isinstance(value, str | int | float):
-                facts[name] = value
+                facts[_FACTS.get(name, name)] = value
     if reader == "minimal S4D":
         return facts
     # The training repository's S4Block has its activation outside.

@@ -117,6 +117,21 @@ class Images(nn.Module):
         return x
 
 
+class CutLayer(nn.Module):
+    """Of version 3 with ``linear``: it is known whole, and cuts its kernel at ``L``."""
+
+    def __init__(self, length: int | None) -> None:
+        super().__init__()
+        self.L, self.transposed = length, True
+        self.D = nn.Parameter(torch.randn(1, FEATURES))
+        self.kernel = nn.Module()
+        self.kernel.kernel = OlderKernel()
+
+    def forward(self, u: Tensor, **kwargs: Any) -> tuple[Tensor, None]:
+        kernels, _ = self.kernel.kernel(L=min(u.shape[-1], self.L or u.shape[-1]))
+        return convolve(kernels[0], u) + self.D[0][:, None] * u, None
+
+
 MODULES: dict[str, tuple[Any, tuple[int, ...], int]] = {
     "H3": (lambda: Products(OlderKernel()), (2, LENGTH, FEATURES), 1),
     "S4ND": (Images, (2, FEATURES, 7, 9), 2),
@@ -172,3 +187,16 @@ def test_what_a_reduced_kernel_cannot_do_is_said() -> None:
     for arguments in ({"L": 8, "rate": 2.0}, {"L": 8, "state": torch.zeros(1)}, {}):
         with pytest.raises(s4edge.S4EdgeError, match="a compressed kernel"):
             kernel(**arguments)
+
+
+@pytest.mark.parametrize("length", [None, 16, LENGTH])
+def test_where_a_layer_of_version_3_cuts_its_kernel_is_carried(length: int | None) -> None:
+    torch.manual_seed(0)
+    module = nn.ModuleList([CutLayer(length)])
+    whole = copy.deepcopy(module)
+    report = s4edge.compress_(whole, 2 * HALF, {"hyper_act": None})
+    assert [each.name for each in report] == ["0"]
+    u = torch.randn(1, FEATURES, 3 * LENGTH)
+    with torch.no_grad():
+        y = module[0](u)[0]
+        torch.testing.assert_close(whole[0](u)[0], y, rtol=0, atol=2e-5 * float(y.abs().max()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import json
 import tempfile
@@ -44,61 +45,64 @@ class Member:
 
 
 def members(upstream: Checkout) -> list[Member]:
-    """Of version 4: SaShiMi, S4ND, Mega's block, and Mega's averages, which are read."""
-    sashimi, s4nd, mega = (
-        upstream.get(name)
-        for name in (
-            f"{BACKBONES}.sashimi.Sashimi",
-            f"{MODULES}.s4nd.S4ND",
-            f"{MODULES}.megablock.MegaBlock",
-        )
-    )
+    """Of version 4: SaShiMi, S4ND and Mega's block; of version 3: SaShiMi."""
+    if upstream.version == "v3":
+        return _sashimi(upstream.get("src.models.sequence.sashimi.Sashimi"), "measure", l_max=64)
     _mend_averages()
+    return [
+        *_sashimi(upstream.get(f"{BACKBONES}.sashimi.Sashimi"), "init"),
+        *_s4nd(upstream.get(f"{MODULES}.s4nd.S4ND")),
+        *_mega(upstream.get(f"{MODULES}.megablock.MegaBlock")),
+    ]
+
+
+def _sashimi(cls: Callable[..., nn.Module], init: str, **more: Any) -> list[Member]:
+    """``init`` is the version's word for how poles are initialized."""
     found = []
     for words, layer in (
-        ("S4D", {"_name_": "s4", "mode": "diag", "init": "diag-lin", "d_state": 16}),
-        ("S4-LegS", {"_name_": "s4", "mode": "nplr", "init": "legs", "d_state": 16, "l_max": 64}),
+        ("S4D", {"_name_": "s4", "mode": "diag", init: "diag-lin", "d_state": 16}),
+        ("S4-LegS", {"_name_": "s4", "mode": "nplr", init: "legs", "d_state": 16, "l_max": 64}),
     ):
         for transposed in (True, False):
             options = {
                 "pool": [2, 2], "expand": 2, "ff": 2, "prenorm": True, "norm": "layer",
-                "layer": layer, "transposed": transposed,
+                "layer": layer, "transposed": transposed, **more,
             }  # fmt: skip
             axes = "channels first" if transposed else "channels last"
-            found.append(
-                Member(
-                    f"SaShiMi of {words}, {axes}",
-                    lambda o=options: sashimi(8, 2, **copy.deepcopy(o)),
-                    (2, 64, 8),
-                    16,
-                )
-            )
+            name = f"SaShiMi of {words}, {axes}"
+            build = functools.partial(_built, cls, 8, 2, **options)
+            found.append(Member(name, build, (2, 64, 8), 16))
+    return found
+
+
+def _built(cls: Callable[..., nn.Module], *sizes: int, **options: Any) -> nn.Module:
+    # Upstream takes its options apart.
+    return cls(*sizes, **copy.deepcopy(options))
+
+
+def _s4nd(cls: Callable[..., nn.Module]) -> list[Member]:
+    found = []
     for mode, init in (("diag", "diag-lin"), ("nplr", "legs")):
         for both in (False, True):
-            options = {
-                "d_state": 16,
-                "dim": 2,
-                "l_max": [12, 14],
-                "mode": mode,
-                "init": init,
-                "bidirectional": both,
-                "contract_version": 0,
-            }
-            found.append(
-                Member(
-                    f"S4ND in 2-D, {mode}" + ", bidirectional" * both,
-                    lambda o=options: s4nd(8, **o),
-                    (2, 8, 12, 14),
-                    16,
-                )
-            )
-    for mode in ("mega", "ema", "diag", "nplr"):
-        found.append(
-            Member(
-                f"Mega's block, mode {mode}", lambda m=mode: mega(8, 4, 8, 8, mode=m), (2, 30, 8), 8
-            )
-        )
+            build = functools.partial(
+                cls, 8, d_state=16, dim=2, l_max=[12, 14], mode=mode, init=init,
+                bidirectional=both, contract_version=0,
+            )  # fmt: skip
+            name = f"S4ND in 2-D, {mode}" + ", bidirectional" * both
+            found.append(Member(name, build, (2, 8, 12, 14), 16))
     return found
+
+
+def _mega(cls: Callable[..., nn.Module]) -> list[Member]:
+    return [
+        Member(
+            f"Mega's block, mode {mode}",
+            functools.partial(cls, 8, 4, 8, 8, mode=mode),
+            (2, 30, 8),
+            8,
+        )
+        for mode in ("mega", "ema", "diag", "nplr")
+    ]
 
 
 def _mend_averages() -> None:

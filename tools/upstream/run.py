@@ -180,7 +180,7 @@ def cases(folder: Path) -> None:
 
 
 @main.command()
-@click.option("--upstream", "folder", type=FOLDER, required=True, help="A checkout of version 4.")
+@upstream_options
 @click.option("--h3", "is_h3", is_flag=True, help="It is one of HazyResearch/H3 instead.")
 @click.option(
     "--record",
@@ -188,9 +188,11 @@ def cases(folder: Path) -> None:
     type=click.Path(path_type=Path),
     help="Write Mega's averages, which are read, with outputs into an .npz, and no more.",
 )
-def families(folder: Path, is_h3: bool, path: Path | None) -> None:
+def families(
+    folder: Path, version: str, cauchy: Path | None, is_h3: bool, path: Path | None
+) -> None:
     """SaShiMi, S4ND, Mega and H3 as their own classes: refused whole, reduced in place."""
-    upstream = opened(folder, "v4", None)
+    upstream = opened(folder, version, cauchy)
     if path is not None:
         known_families.record(known_families.averages(upstream), path)
         return
