@@ -8,22 +8,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from s4edge.arrays import Float
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.layer import Layer
 from s4edge.checkpoints.norms import NormReading
 from s4edge.checkpoints.pools import PoolReading
 from s4edge.checkpoints.residuals import ResidualReading
 from s4edge.checkpoints.tensors import Linear, Tensors
+from s4edge.checkpoints.upstream_layer import UpstreamLayer
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import BlockConfig, GateConfig, ModelConfig, NormPlacement
 from s4edge.model.sequence_model import Provenance, SequenceModel
 from s4edge.model.systems import DiagonalSystems
 from s4edge.systems.modes import Modes
-
-Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Piece:
     """
 
     name: str
-    layer: Layer
+    layer: UpstreamLayer
     norm: NormReading = field(default_factory=NormReading)
     placement: NormPlacement = "pre"
     residual: ResidualReading = field(default_factory=ResidualReading)
@@ -159,9 +157,9 @@ def fill(module: nn.Module, parameters: Mapping[str, Float], where: str = "") ->
             parameter.copy_(torch.from_numpy(np.ascontiguousarray(value)))
 
 
-def without_systems(features: int) -> Layer:
+def without_systems(features: int) -> UpstreamLayer:
     """A layer that gives what it takes: no modes, nothing behind."""
-    return Layer(
+    return UpstreamLayer(
         kind="identity",
         modes=Modes.make([], [], [], features),
         D=np.ones(features),
@@ -174,7 +172,7 @@ def without_systems(features: int) -> Layer:
     )
 
 
-def feedforward(first: Linear, activation: str, features: int) -> Layer:
+def feedforward(first: Linear, activation: str, features: int) -> UpstreamLayer:
     """A feed-forward layer's first half as a layer without modes; its second is a projection."""
     return dataclasses.replace(
         without_systems(features),
@@ -240,7 +238,7 @@ def _block_config(
     )
 
 
-def _gate_config(layer: Layer) -> GateConfig | None:
+def _gate_config(layer: UpstreamLayer) -> GateConfig | None:
     gate = layer.gate
     if gate is None:
         return None

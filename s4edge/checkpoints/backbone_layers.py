@@ -11,20 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Float
 from s4edge.checkpoints import linear
 from s4edge.checkpoints.assemble import feedforward, without_systems
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.layer import ACTIVATION_NAMES, Layer
-from s4edge.checkpoints.layers import find_reader, read_layer
-from s4edge.checkpoints.output import GLU_NAMES
+from s4edge.checkpoints.layer_readers import find_reader, read_layer
+from s4edge.checkpoints.output_layer import GLU_NAMES
 from s4edge.checkpoints.tensors import Linear, Tensors
+from s4edge.checkpoints.upstream_layer import ACTIVATION_NAMES, UpstreamLayer
 from s4edge.errors import S4EdgeError
 from s4edge.model.activations import output_width
 from s4edge.systems.modes import Modes
-
-Float = NDArray[np.float64]
 
 # Upstream's layers that are no diagonal systems of one dimension.
 _WHY_NOT = {
@@ -59,7 +57,7 @@ class LayerReading:
     """
 
     name: str
-    layer: Layer
+    layer: UpstreamLayer
     projection: Linear | None = None
     d_output: int | None = None
 
@@ -162,7 +160,7 @@ def _width(reading: LayerReading) -> int:
     return output_width(layer.activation, len(layer.D))
 
 
-def _side_by_side(tensors: Tensors, first: Layer, second: Layer) -> Layer:
+def _side_by_side(tensors: Tensors, first: UpstreamLayer, second: UpstreamLayer) -> UpstreamLayer:
     """Both layers' systems and what follows, the outputs of the second behind those of the first.
 
     An activation of the "glu" family takes the first half of what enters times the second half, so
@@ -220,7 +218,7 @@ def _interleaved(activation: str, first: int, second: int) -> Any:
     ).reshape(-1)
 
 
-def _both_mixings(first: Layer, second: Layer) -> tuple[Float | None, Float | None]:
+def _both_mixings(first: UpstreamLayer, second: UpstreamLayer) -> tuple[Float | None, Float | None]:
     """The linear layers of both, each on its own part."""
     if first.mixing_weight is None or second.mixing_weight is None:
         return None, None

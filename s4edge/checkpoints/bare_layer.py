@@ -5,8 +5,8 @@ from __future__ import annotations
 from s4edge.checkpoints import damped_averages
 from s4edge.checkpoints.assemble import Piece, assemble, provenance
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.kernels import refuse_bottleneck
-from s4edge.checkpoints.layers import find_reader, read_layer
+from s4edge.checkpoints.layer_readers import find_reader, read_layer
+from s4edge.checkpoints.stored_kernels import refuse_bottleneck
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.model.activations import output_width
 from s4edge.model.configuration import ModelConfig

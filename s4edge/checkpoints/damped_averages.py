@@ -11,16 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Complex, Float
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.kernels import Kernels, kernel_length
-from s4edge.checkpoints.layer import Layer, LayerReader
+from s4edge.checkpoints.stored_kernels import Kernels, kernel_length
 from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.upstream_layer import LayerReader, UpstreamLayer
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import Activation
-
-Float = NDArray[np.float64]
 
 WEIGHTS = "kernel.gamma"
 """Of an S4Block's kernel, (rows x features, N)."""
@@ -113,9 +111,7 @@ def read_kernel(tensors: Tensors, facts: Facts, features: int, rows: int) -> Ker
     )
 
 
-def _discrete(
-    damping: Float, decay: Float, expansion: Float
-) -> tuple[NDArray[np.complex128], Float]:
+def _discrete(damping: Float, decay: Float, expansion: Float) -> tuple[Complex, Float]:
     """``log a`` and what the projection is multiplied by, (systems, N) both."""
     log_pole = np.log1p(-damping * decay)
     return log_pole.astype(np.complex128), damping * expansion / np.sqrt(expansion.shape[-1])
@@ -148,7 +144,7 @@ def features(tensors: Tensors) -> int | None:
     return None if names is None else tensors.shape(names.feedthrough, "features")[0]
 
 
-def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
+def _read(tensors: Tensors, facts: Facts, d_model: int) -> UpstreamLayer:
     names = _names(tensors)
     assert names is not None  # that is how it was claimed
     systems, N = tensors.shape(names.projection, "systems", "d_state")
@@ -187,7 +183,7 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
         notes = (
             "its code takes (length, batch, features); read, it takes (batch, length, features)",
         )
-    return Layer(
+    return UpstreamLayer(
         kind="mega-ema",
         modes=kernels.modes(False),
         D=D,

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Complex, Float
 from s4edge.checkpoints.discretize import bilinear, known_length, normalized, zero_order_hold
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.kernels import Kernels, kernel_length, tile
+from s4edge.checkpoints.stored_kernels import Kernels, kernel_length, tile
 from s4edge.checkpoints.tensors import Tensors
-
-Float = NDArray[np.float64]
-Complex = NDArray[np.complex128]
 
 # What upstream adds to the reciprocals of kernels normalized over their length.
 _EPSILON = 1e-7

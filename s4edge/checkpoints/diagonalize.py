@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s4edge.checkpoints.kernels import Kernels
+from s4edge.arrays import Complex
+from s4edge.checkpoints.stored_kernels import Kernels
 from s4edge.errors import S4EdgeError
 from s4edge.systems.modes import log1p
 
-Complex = NDArray[np.complex128]
-Int = NDArray[np.int64]
 # Real, or complex where the system is.
 Array = NDArray[np.inexact[Any]]
 

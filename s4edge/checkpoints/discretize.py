@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Complex, Float
 from s4edge.checkpoints.facts import Facts
 from s4edge.errors import S4EdgeError
 from s4edge.systems.modes import expm1
-
-Float = NDArray[np.float64]
-Complex = NDArray[np.complex128]
 
 
 def zero_order_hold(A: Complex, step: Float) -> tuple[Complex, Complex]:

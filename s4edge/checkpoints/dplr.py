@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Complex, Float
 from s4edge.checkpoints.diagonalize import DenseSystems, diagonalize, refusing
 from s4edge.checkpoints.discretize import known_length
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.kernels import Kernels, kernel_length, tile
+from s4edge.checkpoints.stored_kernels import Kernels, kernel_length, tile
 from s4edge.checkpoints.tensors import Tensors
-
-Float = NDArray[np.float64]
-Complex = NDArray[np.complex128]
 
 
 @dataclass(frozen=True)

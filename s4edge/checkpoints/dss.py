@@ -10,18 +10,15 @@ from dataclasses import dataclass
 from math import inf
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Complex, Float
 from s4edge.checkpoints.discretize import known_length, softmax_gain, whole_number
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.layer import ACTIVATION_NAMES, Layer, LayerReader
 from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.upstream_layer import ACTIVATION_NAMES, LayerReader, UpstreamLayer
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import Activation, FinalActivation
 from s4edge.systems.modes import Modes, expm1
-
-Complex = NDArray[np.complex128]
-Float = NDArray[np.float64]
 
 _CLASSES = ("dss.DSS", "src.models.sequence.ss.standalone.dss.DSS")
 _IGNORED = (
@@ -75,13 +72,13 @@ def _claims(tensors: Tensors) -> bool:
     return any(name in tensors for name in own)
 
 
-def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
+def _read(tensors: Tensors, facts: Facts, d_model: int) -> UpstreamLayer:
     # What overflows is refused when the systems are built.
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         return _layer(tensors, facts, d_model)
 
 
-def _layer(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
+def _layer(tensors: Tensors, facts: Facts, d_model: int) -> UpstreamLayer:
     facts.ignore(*_IGNORED)
     shape = _shape(tensors, facts, d_model)
     Lambda, version = _lambda(tensors, facts, shape.states)
@@ -109,7 +106,7 @@ def _layer(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
 
     weight, bias, final = _output(tensors, facts, shape)
     inputs = np.tile(np.arange(d_model), shape.copies) if shape.copies > 1 else None
-    return Layer(
+    return UpstreamLayer(
         kind=f"dss-{version}",
         modes=systems(W[0]),
         D=tensors.take("D", shape.copies, d_model).reshape(-1),

@@ -13,15 +13,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Float
 from s4edge.checkpoints import trainer
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.tensors import Linear, Tensors
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import HeadConfig, ModelConfig, Pooling
-
-Float = NDArray[np.float64]
 
 # How decoders pool, "full" being the word of NDDecoder for not at all.
 MODES = ("last", "first", "pool", "sum", "ragged", "full")

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from s4edge.checkpoints.assemble import Piece, assemble, fill, provenance
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.layers import check_class, read_layer
+from s4edge.checkpoints.layer_readers import check_class, read_layer
 from s4edge.checkpoints.norms import NormReading
 from s4edge.checkpoints.residuals import ResidualReading
 from s4edge.checkpoints.tensors import Tensors

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Float
 from s4edge.checkpoints.tensors import Tensors
-
-Float = NDArray[np.float64]
 
 # Names of the magnitude and the direction of a normalized weight, torch's old and new.
 _NORMALIZED = (

@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Float
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import Norm
-
-Float = NDArray[np.float64]
 
 _EPSILON = 1e-5
 _KINDS: dict[str, Norm] = {

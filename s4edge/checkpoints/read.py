@@ -12,7 +12,7 @@ from s4edge.checkpoints.container import read_container
 from s4edge.checkpoints.facts import Facts, read_sidecar
 from s4edge.checkpoints.hub import find_weights, read_configuration, sorted_for
 from s4edge.checkpoints.interpolation import resolve
-from s4edge.checkpoints.layers import check_class
+from s4edge.checkpoints.layer_readers import check_class
 from s4edge.checkpoints.part import Part, find_part
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError

@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Float
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import Residual
-
-Float = NDArray[np.float64]
 
 _NAMES = {
     "F": "F", "N": "F", "none": "F", "ff": "F", "feedforward": "F", "R": "R", "residual": "R",

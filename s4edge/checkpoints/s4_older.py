@@ -6,24 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Float
 from s4edge.checkpoints import linear
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.kernels import (
+from s4edge.checkpoints.output_layer import read_output
+from s4edge.checkpoints.stored_kernels import (
     Kernels,
     as_layer,
     infer_rows,
     kernel_length,
     refuse_bottleneck,
 )
-from s4edge.checkpoints.layer import ACTIVATION_NAMES, Gate, Layer
-from s4edge.checkpoints.output import read_output
 from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.upstream_layer import ACTIVATION_NAMES, GateWeights, UpstreamLayer
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import Activation
-
-Float = NDArray[np.float64]
 
 _TRAINING_ONLY = (
     "lr", "dropout", "tie_dropout", "dt_min", "dt_max", "measure", "measure_args", "rank",
@@ -40,7 +38,7 @@ def read_layer(
     d_model: int,
     read_kernel: Callable[[Tensors, Facts, int, int], Kernels],
     cuts: bool,
-) -> Layer:
+) -> UpstreamLayer:
     """The layer around a kernel.
 
     Args:
@@ -129,7 +127,7 @@ def _channels(
 
 def _pointwise(
     tensors: Tensors, facts: Facts, pointwise: _Pointwise, channels: int, d_model: int
-) -> tuple[Gate | None, Activation, tuple[Float | None, Float | None, str]]:
+) -> tuple[GateWeights | None, Activation, tuple[Float | None, Float | None, str]]:
     """Gate, activation of the systems, mixing and final activation.
 
     With a gate, ``output_linear`` and its activation are the branch through the systems, and
@@ -159,7 +157,7 @@ def _pointwise(
     assert weight is not None
     assert bias is not None
     input_weight, input_bias = linear.take(tensors, branch, width, d_model)
-    gate = Gate(
+    gate = GateWeights(
         input_weight=input_weight,
         input_bias=input_bias,
         activation=said,

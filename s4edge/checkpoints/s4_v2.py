@@ -5,19 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from s4edge.checkpoints.dense import Dense, read_dense, refuse_frozen, told
+from s4edge.arrays import Complex
+from s4edge.checkpoints.dense_states import DenseStates, read_dense, refuse_frozen, told
 from s4edge.checkpoints.discretize import known_length, whole_number
 from s4edge.checkpoints.dplr import LowRankSystems, read_low_rank
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.kernels import Kernels, infer_state_size, infer_word
-from s4edge.checkpoints.layer import Layer, LayerReader
 from s4edge.checkpoints.s4_older import KERNEL, infer_axes, read_layer, step_sizes
+from s4edge.checkpoints.stored_kernels import Kernels, infer_state_size, infer_word
 from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.upstream_layer import LayerReader, UpstreamLayer
 from s4edge.errors import S4EdgeError
-
-Complex = NDArray[np.complex128]
 
 # How far stored Fourier nodes are from where they should be at most.
 _MOST_OFF = 0.05
@@ -71,7 +69,7 @@ def _read_dense(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Kern
             return tensors.take(KERNEL + name, *shape).astype(np.complex128)
         return tensors.take_complex(KERNEL + name, *shape)
 
-    dense = Dense(
+    dense = DenseStates(
         A=take("A", n, n)[None],
         B=take("B", n)[None],
         C=take("C", rows, d_model, n),
@@ -155,7 +153,7 @@ def _stored_length(tensors: Tensors, facts: Facts) -> int:
     return odd
 
 
-def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
+def _read(tensors: Tensors, facts: Facts, d_model: int) -> UpstreamLayer:
     # Longer inputs double the kernel's length, so that l_max cuts nothing.
     infer_axes(tensors, facts, plain=True)
     kernel = _read_low_rank if KERNEL + "P" in tensors else _read_dense

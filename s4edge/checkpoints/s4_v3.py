@@ -6,22 +6,19 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Complex, Float
 from s4edge.checkpoints.diagonal import Diagonal, read_diagonal
 from s4edge.checkpoints.discretize import known_length
 from s4edge.checkpoints.dplr import LowRankSystems, read_bandlimit, read_low_rank
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.kernels import Kernels, infer_state_size, infer_word, stored_length
-from s4edge.checkpoints.layer import Layer, LayerReader
 from s4edge.checkpoints.s4_older import KERNEL, infer_axes, read_layer, step_sizes
+from s4edge.checkpoints.stored_kernels import Kernels, infer_state_size, infer_word, stored_length
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.checkpoints.transforms import TRANSFORMS, transform
+from s4edge.checkpoints.upstream_layer import LayerReader, UpstreamLayer
 from s4edge.errors import S4EdgeError
 from s4edge.systems.modes import Modes
-
-Float = NDArray[np.float64]
-Complex = NDArray[np.complex128]
 
 # A delayed mode's first value, which D takes back, is so much larger than the mode's at most.
 _LARGEST_GAIN = 1e8
@@ -72,7 +69,7 @@ def _read_low_rank(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> K
     return read_low_rank(low_rank, tensors, "s4-v3-dplr", band)
 
 
-def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
+def _read(tensors: Tensors, facts: Facts, d_model: int) -> UpstreamLayer:
     low_rank = KERNEL + "inv_w_real" in tensors
     kernel = _read_low_rank if low_rank else _read_diagonal
     # The training repository's linear layers look the same either way.
@@ -116,7 +113,7 @@ def _turned_round(backward: Modes, D: Float, length: int, where: str) -> dict[st
     return {"modes": modes, "D": D - first}
 
 
-def _delayed(layer: Layer, where: str) -> Layer:
+def _delayed(layer: UpstreamLayer, where: str) -> UpstreamLayer:
     """``K[k - 1]`` for ``K[k]``: what upstream's ``shift`` does (both ends flipped and padded)."""
     modes = layer.modes
     with np.errstate(over="ignore", invalid="ignore"):

@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Complex, Float
 from s4edge.checkpoints import damped_averages, linear
-from s4edge.checkpoints.dense import Dense, read_dense, refuse_frozen, told
+from s4edge.checkpoints.dense_states import DenseStates, read_dense, refuse_frozen, told
 from s4edge.checkpoints.diagonal import Diagonal, read_diagonal
 from s4edge.checkpoints.dplr import LowRankSystems, read_bandlimit, read_low_rank
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.kernels import (
+from s4edge.checkpoints.output_layer import GLU_NAMES, read_output
+from s4edge.checkpoints.stored_kernels import (
     Kernels,
     as_layer,
     infer_kernel,
@@ -26,14 +27,10 @@ from s4edge.checkpoints.kernels import (
     refuse_bottleneck,
     stored_length,
 )
-from s4edge.checkpoints.layer import ACTIVATION_NAMES, Layer, LayerReader
-from s4edge.checkpoints.output import GLU_NAMES, read_output
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.checkpoints.transforms import TRANSFORMS, transform
+from s4edge.checkpoints.upstream_layer import ACTIVATION_NAMES, LayerReader, UpstreamLayer
 from s4edge.errors import S4EdgeError
-
-Float = NDArray[np.float64]
-Complex = NDArray[np.complex128]
 
 _CLASSES = (
     "models.s4.s4.S4Block",
@@ -49,7 +46,7 @@ _TRAINING_ONLY = (
 )  # fmt: skip
 
 
-def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
+def _read(tensors: Tensors, facts: Facts, d_model: int) -> UpstreamLayer:
     """The block around a kernel."""
     facts.ignore(*_TRAINING_ONLY)
     _refuse_unread(tensors, facts)
@@ -237,7 +234,7 @@ def _read_dense(tensors: Tensors, facts: Facts, d_model: int, rows: int) -> Kern
     else:
         infer_state_size(facts, n // 2)
     return read_dense(
-        Dense(
+        DenseStates(
             A=tensors.take_complex("kernel.A", systems, n, n),
             B=tensors.take_complex("kernel.B", systems, n),
             C=tensors.take_complex("kernel.C", rows, d_model, n),

@@ -6,9 +6,9 @@ import numpy as np
 
 from s4edge.checkpoints.discretize import zero_order_hold
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.kernels import infer_state_size
-from s4edge.checkpoints.layer import Layer, LayerReader
+from s4edge.checkpoints.stored_kernels import infer_state_size
 from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.upstream_layer import LayerReader, UpstreamLayer
 from s4edge.systems.modes import Modes
 
 
@@ -16,7 +16,7 @@ def _claims(tensors: Tensors) -> bool:
     return "kernel.log_A_real" in tensors
 
 
-def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
+def _read(tensors: Tensors, facts: Facts, d_model: int) -> UpstreamLayer:
     """Zero-order hold of ``A = -exp(log_A_real) + i A_imag``, B = 1, twice the real part."""
     facts.ignore("lr", "dropout", "dt_min", "dt_max", "transposed")
     _, half = tensors.shape("kernel.log_A_real", "d_model", "d_state / 2")
@@ -27,7 +27,7 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> Layer:
     step = np.exp(tensors.take("kernel.log_dt", d_model))[:, None]
     C = tensors.take_complex("kernel.C", d_model, half)
     log_pole, gain = zero_order_hold(A, step)
-    return Layer(
+    return UpstreamLayer(
         kind="s4d",
         modes=Modes.from_rows(log_pole, 2 * C * gain),
         D=tensors.take("D", d_model),

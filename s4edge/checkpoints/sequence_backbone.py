@@ -16,7 +16,7 @@ from s4edge.checkpoints.backbone_layers import join, read_backbone_layer
 from s4edge.checkpoints.discretize import whole_number
 from s4edge.checkpoints.ends import MODES, Ends, read_ends
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.layers import find_reader
+from s4edge.checkpoints.layer_readers import find_reader
 from s4edge.checkpoints.norms import read_norm
 from s4edge.checkpoints.pools import PoolReading, read_pool
 from s4edge.checkpoints.residuals import read_residual

@@ -6,20 +6,21 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from s4edge.arrays import Complex, Float
 from s4edge.errors import S4EdgeError
+
+StateDict = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Linear:
     """``weight`` (out, in) or, of a norm, (features,), and ``bias``."""
 
-    weight: NDArray[np.float64]
-    bias: NDArray[np.float64]
+    weight: Float
+    bias: Float
 
 
 class Tensors:
@@ -84,7 +85,7 @@ class Tensors:
         weight = self.take(prefix + "weight", rows or shape[0], columns or shape[1])
         return Linear(weight, self.take(prefix + "bias", weight.shape[0]))
 
-    def take(self, name: str, *shape: int) -> NDArray[np.float64]:
+    def take(self, name: str, *shape: int) -> Float:
         """A tensor as float64.
 
         Args:
@@ -135,7 +136,7 @@ class Tensors:
         """Whether a tensor is of a complex type. Raises as `shape` where it is missing."""
         return self._find(name).is_complex()
 
-    def take_complex(self, name: str, *shape: int) -> NDArray[np.complex128]:
+    def take_complex(self, name: str, *shape: int) -> Complex:
         """A complex tensor, ``shape``, or one stored as reals with a last axis of 2. As `take`."""
         tensor = self._find(name)
         if tensor.is_complex() and tensor.layout is torch.strided and not tensor.is_meta:

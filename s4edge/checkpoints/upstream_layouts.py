@@ -11,15 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
 
+from s4edge.arrays import Complex, Float
+from s4edge.checkpoints.tensors import StateDict
 from s4edge.checkpoints.transforms import transform
 from s4edge.errors import S4EdgeError
-
-Complex = NDArray[np.complex128]
-Float = NDArray[np.float64]
-StateDict = dict[str, Tensor]
 
 # What an exponential stands at for a value of 0.
 _ALMOST_ZERO = 1e-12

@@ -19,19 +19,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
-from torch import Tensor
 
+from s4edge.arrays import Complex, Float
 from s4edge.checkpoints import bare_layer, example_backbone, sequence_backbone
 from s4edge.checkpoints.container import read_container
 from s4edge.checkpoints.facts import Facts, read_sidecar
 from s4edge.checkpoints.hub import find_weights
-from s4edge.checkpoints.layer import Layer, LayerReader
-from s4edge.checkpoints.layers import find_reader
+from s4edge.checkpoints.layer_readers import find_reader
 from s4edge.checkpoints.part import find_part
 from s4edge.checkpoints.read import read_checkpoint
-from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.tensors import StateDict, Tensors
+from s4edge.checkpoints.upstream_layer import LayerReader, UpstreamLayer
 from s4edge.checkpoints.upstream_layouts import LAYOUTS, Layout
 from s4edge.compression.states.base import Method
 from s4edge.compression.states.common_poles import SharedModes, reduce_shared
@@ -47,10 +46,6 @@ from s4edge.systems.h2 import h2_distance
 from s4edge.systems.hinf import hinf_distance
 from s4edge.systems.modes import Modes
 from s4edge.version import VERSION
-
-Complex = NDArray[np.complex128]
-Float = NDArray[np.float64]
-StateDict = dict[str, Tensor]
 
 # What shared poles are reduced by, in answers.
 SHARED_METHOD = "shared-modes"
@@ -360,7 +355,9 @@ def _entry(name: str, before: Modes, after: Modes, bound: Float, method: str) ->
     }
 
 
-def _read_layer(source: _Source, tensors: StateDict) -> tuple[Layer, dict[str, Any], LayerReader]:
+def _read_layer(
+    source: _Source, tensors: StateDict
+) -> tuple[UpstreamLayer, dict[str, Any], LayerReader]:
     """A layer in our terms, and what its reader was told or assumed."""
     options = {
         key: value
@@ -376,7 +373,7 @@ def _read_layer(source: _Source, tensors: StateDict) -> tuple[Layer, dict[str, A
     return layer, {**facts.inferred, **facts.assumed, **facts.given}, reader
 
 
-def _refuse_growing(layer: Layer) -> None:
+def _refuse_growing(layer: UpstreamLayer) -> None:
     for modes in (layer.modes, layer.backward):
         if modes is not None and not modes.is_stable.all():
             growth = float(np.exp(modes.log_pole.real.max()))
@@ -388,7 +385,7 @@ def _refuse_growing(layer: Layer) -> None:
 
 
 def _reduce(
-    layer: Layer, layout: Layout, state: int, method: Method, name: str
+    layer: UpstreamLayer, layout: Layout, state: int, method: Method, name: str
 ) -> tuple[Complex, Complex, Float, str]:
     """Reduced poles and weights for a layout.
 
@@ -451,7 +448,7 @@ def _to_side(pole: Complex, weight: Complex, upper: bool | None) -> tuple[Comple
     return np.where(wrong, pole.conj(), pole), np.where(turned, weight.conj(), weight)
 
 
-def _weights(layer: Layer, layout: Layout) -> Complex:
+def _weights(layer: UpstreamLayer, layout: Layout) -> Complex:
     """(rows, features, modes) the weights of a layer as it was read, rows both ways in time."""
     features = len(layout.steps)
     parts = []

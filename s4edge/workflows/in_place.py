@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from s4edge.checkpoints import bare_layer, families
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.layers import find_reader
+from s4edge.checkpoints.layer_readers import find_reader
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
 from s4edge.model.block import Block

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.layer import Layer
-from s4edge.checkpoints.layers import READERS, read_layer
+from s4edge.checkpoints.layer_readers import READERS, read_layer
 from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.upstream_layer import UpstreamLayer
 
 H, HALF = 4, 3
 
 
 def read(
     path: Path, state_dict: dict[str, torch.Tensor], saved: dict[str, Any], d_model: int = 8
-) -> Layer:
+) -> UpstreamLayer:
     """As a model reader does it: the one reader that claims the tensors, all of them used."""
     tensors, facts = Tensors(path, state_dict), Facts(path, {}, dict(saved))
     facts.infer("d_model", d_model)
@@ -53,7 +53,7 @@ def block(rows: int = 1, directions: int = 1, systems: int = H) -> dict[str, tor
     }
 
 
-def read_block(state_dict: dict[str, torch.Tensor], **saved: Any) -> Layer:
+def read_block(state_dict: dict[str, torch.Tensor], **saved: Any) -> UpstreamLayer:
     return read(Path("layer.pt"), state_dict, saved, H)
 
 

@@ -14,8 +14,8 @@ import torch
 
 from s4edge.checkpoints import dss
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.layer import Layer
 from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.upstream_layer import UpstreamLayer
 from s4edge.errors import S4EdgeError
 
 FIXTURES = [
@@ -41,14 +41,14 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def kernels(layer: Layer, length: int) -> tuple[np.ndarray, np.ndarray | None]:
+def kernels(layer: UpstreamLayer, length: int) -> tuple[np.ndarray, np.ndarray | None]:
     """(systems, length) forward and backward."""
     end = min(length, layer.kernel_length or length)
     forward = layer.modes.kernel(end)
     return forward, None if layer.backward is None else layer.backward.kernel(end)
 
 
-def forward(layer: Layer, x: np.ndarray) -> np.ndarray:
+def forward(layer: UpstreamLayer, x: np.ndarray) -> np.ndarray:
     """(length, features) through a layer by its definition, convolutions as matrices."""
     length = len(x)
     v = x if layer.inputs is None else x[:, layer.inputs]
@@ -70,7 +70,7 @@ def forward(layer: Layer, x: np.ndarray) -> np.ndarray:
 
 def read(
     tensors: dict[str, torch.Tensor], facts: dict[str, Any], d_model: int, path: str = "x.pt"
-) -> Layer:
+) -> UpstreamLayer:
     """Read a bare layer and see that every tensor and every fact was used."""
     view, known = Tensors(Path(path), tensors), Facts(Path(path), {}, dict(facts))
     assert dss.READER.claims(view)

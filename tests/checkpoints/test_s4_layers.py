@@ -23,7 +23,7 @@ from layers_by_hand import (
     v2_layer,
 )
 
-from s4edge.checkpoints.layer import Layer
+from s4edge.checkpoints.upstream_layer import UpstreamLayer
 from s4edge.errors import S4EdgeError
 from s4edge.systems.modes import Modes
 
@@ -37,7 +37,7 @@ NAMES = [
 ]
 
 
-def fixture(name: str) -> tuple[Layer, dict[str, Any], Any]:
+def fixture(name: str) -> tuple[UpstreamLayer, dict[str, Any], Any]:
     sidecar = json.loads((FOLDER / f"{name}.json").read_text())
     state_dict = torch.load(FOLDER / f"{name}.pt", weights_only=True)
     saved = {**sidecar["config"], "length": sidecar["L"]}
@@ -62,7 +62,7 @@ def activate(name: str, x: np.ndarray) -> np.ndarray:
     return functions[name](x)
 
 
-def kernel(layer: Layer, modes: Modes, length: int) -> np.ndarray:
+def kernel(layer: UpstreamLayer, modes: Modes, length: int) -> np.ndarray:
     out = modes.kernel(length)
     out[:, layer.kernel_length or length :] = 0
     return out
@@ -73,7 +73,7 @@ def convolve(kernel: np.ndarray, u: np.ndarray) -> np.ndarray:
     return np.stack([np.convolve(k, v)[: len(v)] for k, v in zip(kernel, u.T, strict=True)], 1)
 
 
-def forward(layer: Layer, u: np.ndarray) -> np.ndarray:
+def forward(layer: UpstreamLayer, u: np.ndarray) -> np.ndarray:
     """A layer's output for u (L, H), by what `Layer` says."""
     v = u if layer.inputs is None else u[:, layer.inputs]
     y = convolve(kernel(layer, layer.modes, len(u)), v) + layer.D * v
@@ -95,7 +95,7 @@ def forward(layer: Layer, u: np.ndarray) -> np.ndarray:
     return activate(layer.final_activation, y)
 
 
-def kernel_error(layer: Layer, sidecar: dict[str, Any], recorded: Any) -> float:
+def kernel_error(layer: UpstreamLayer, sidecar: dict[str, Any], recorded: Any) -> float:
     expected = recorded["K"].astype(np.float64)
     rows = expected.reshape(-1, expected.shape[-1])
     got = kernel(layer, layer.modes, rows.shape[1])
@@ -104,7 +104,7 @@ def kernel_error(layer: Layer, sidecar: dict[str, Any], recorded: Any) -> float:
     return float(np.abs(got - rows).max() / np.abs(rows).max())
 
 
-def output_error(layer: Layer, sidecar: dict[str, Any], recorded: Any) -> float:
+def output_error(layer: UpstreamLayer, sidecar: dict[str, Any], recorded: Any) -> float:
     transposed = sidecar["config"].get("transposed", True)
     x, y = (recorded[key].astype(np.float64) for key in ("x", "y"))
     if transposed:

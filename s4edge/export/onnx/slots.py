@@ -27,17 +27,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto
 
+from s4edge.arrays import Bool, Complex, Float, Int
 from s4edge.export.onnx.builder import GraphBuilder
 from s4edge.export.onnx.products import Form, per_channel
 from s4edge.systems.modes import Modes, expm1
-
-Float = NDArray[np.float64]
-Complex = NDArray[np.complex128]
-Int = NDArray[np.int64]
-
 
 # What a group costs, in slots: its nodes take as long as the arithmetic of so many. And what it
 # costs that there are several, for then channels are put in their order and back.
@@ -68,7 +63,7 @@ class Slots:
     order: Int
     log_pole: Complex
     weight: Complex
-    pair: NDArray[np.bool_]
+    pair: Bool
     wide: bool = False
 
     @property

@@ -7,20 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Complex, Float
 from s4edge.checkpoints.diagonalize import DenseSystems, diagonalize, refusing
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.kernels import Kernels, tile
+from s4edge.checkpoints.stored_kernels import Kernels, tile
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
 
-Float = NDArray[np.float64]
-Complex = NDArray[np.complex128]
-
 
 @dataclass(frozen=True)
-class Dense:
+class DenseStates:
     """``x' = A x + B u``, ``y = Re C x``, no factor 2.
 
     Attributes:
@@ -65,7 +62,7 @@ def refuse_frozen(tensors: Tensors, key: str, said: Any, trained: bool) -> None:
     )
 
 
-def read_dense(systems: Dense, tensors: Tensors, kind: str) -> Kernels:
+def read_dense(systems: DenseStates, tensors: Tensors, kind: str) -> Kernels:
     """Discretize bilinearly and diagonalize.
 
     Args:

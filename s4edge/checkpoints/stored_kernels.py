@@ -6,20 +6,17 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from s4edge.arrays import Complex, Float, Int
 from s4edge.checkpoints import linear
 from s4edge.checkpoints.discretize import whole_number
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.layer import Layer
 from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.upstream_layer import UpstreamLayer
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import FinalActivation
 from s4edge.systems.modes import Modes
 
-Float = NDArray[np.float64]
-Complex = NDArray[np.complex128]
-Int = NDArray[np.int64]
 Array = TypeVar("Array", Float, Complex)
 
 
@@ -88,14 +85,14 @@ def as_layer(
     output: tuple[Float | None, Float | None, FinalActivation],
     cut: int | None,
     interleaved: bool = False,
-) -> Layer:
+) -> UpstreamLayer:
     """A layer without what only some layouts have: channels flattened, directions split.
 
     Args:
         kernels: as many rows as ``D`` has, or twice as many, the second half from the end.
         D: (channels, features).
         activation: after the systems.
-        output: of `s4edge.checkpoints.output.read_output`.
+        output: of `s4edge.checkpoints.output_layer.read_output`.
         cut: see `Layer.kernel_length`.
         interleaved: whether a feature's channels stand together.
     """
@@ -104,7 +101,7 @@ def as_layer(
     feature = np.tile(np.arange(features), (rows, 1))
     order: Literal["C", "F"] = "F" if interleaved else "C"
     weight, bias, final = output
-    return Layer(
+    return UpstreamLayer(
         kind=kernels.kind,
         modes=kernels.rows(0, rows).modes(interleaved),
         D=D.flatten(order),

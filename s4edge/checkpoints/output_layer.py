@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
+from s4edge.arrays import Float
 from s4edge.checkpoints import linear
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.layer import ACTIVATION_NAMES
 from s4edge.checkpoints.tensors import Tensors
-
-Float = NDArray[np.float64]
+from s4edge.checkpoints.upstream_layer import ACTIVATION_NAMES
 
 # Upstream's names for gates to ours.
 GLU_NAMES = {

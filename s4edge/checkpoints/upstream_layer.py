@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from s4edge.arrays import Float, Int
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.model.configuration import Activation, FinalActivation
 from s4edge.systems.modes import Modes
-
-Float = NDArray[np.float64]
-Int = NDArray[np.int64]
 
 # Upstream's other names for activations.
 ACTIVATION_NAMES: dict[str | None, Activation] = {
@@ -38,7 +33,7 @@ ACTIVATION_NAMES: dict[str | None, Activation] = {
 
 
 @dataclass(frozen=True)
-class Gate:
+class GateWeights:
     """A multiplicative branch around the systems: ``out_act(output(y)) * act(input(x))``.
 
     Attributes:
@@ -59,7 +54,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Layer:
+class UpstreamLayer:
     """One upstream layer in our terms: systems, activation, mixing, final activation.
 
     With ``H`` features in and ``S`` systems: ``y = systems(x)``; with ``hyper``, the first half
@@ -100,7 +95,7 @@ class Layer:
     backward: Modes | None = None
     kernel_length: int | None = None
     hyper: Activation | None = None
-    gate: Gate | None = None
+    gate: GateWeights | None = None
     multiplied_activation: Activation = "identity"
     notes: tuple[str, ...] = ()
 
@@ -121,5 +116,5 @@ class LayerReader:
     name: str
     classes: tuple[str, ...]
     claims: Callable[[Tensors], bool]
-    read: Callable[[Tensors, Facts, int], Layer]
+    read: Callable[[Tensors, Facts, int], UpstreamLayer]
     channels_first: bool | None = None

@@ -9,8 +9,8 @@ import numpy as np
 from s4edge.checkpoints import damped_averages, dss, s4_v2, s4_v3, s4block, s4d
 from s4edge.checkpoints.discretize import known_length
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.layer import Layer, LayerReader
 from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.upstream_layer import LayerReader, UpstreamLayer
 from s4edge.errors import S4EdgeError
 
 READERS: tuple[LayerReader, ...] = (
@@ -44,7 +44,7 @@ def check_class(tensors: Tensors, said: str) -> None:
         )
 
 
-def read_layer(tensors: Tensors, facts: Facts, d_model: int) -> tuple[LayerReader, Layer]:
+def read_layer(tensors: Tensors, facts: Facts, d_model: int) -> tuple[LayerReader, UpstreamLayer]:
     """Recognize and read one layer.
 
     Raises:
@@ -61,7 +61,7 @@ def read_layer(tensors: Tensors, facts: Facts, d_model: int) -> tuple[LayerReade
         return reader, _bounded(reader.read(tensors, facts, d_model), facts)
 
 
-def _bounded(layer: Layer, facts: Facts) -> Layer:
+def _bounded(layer: UpstreamLayer, facts: Facts) -> UpstreamLayer:
     """With growing modes a layer is good for one length, unless its kernels are cut anyway."""
     both = [layer.modes] if layer.backward is None else [layer.modes, layer.backward]
     if all(modes.is_stable.all() for modes in both):
