@@ -125,15 +125,17 @@ def read_shards(path: Path, read: Callable[[Path], Any]) -> dict[str, Any]:
         S4EdgeError: it is no index, names files elsewhere, or a shard or a tensor is missing.
     """
     owners = _json_object(path, "the index").get("weight_map")
-    if not isinstance(owners, dict) or not owners:
+    if not isinstance(owners, dict) or not all(isinstance(name, str) for name in owners.values()):
+        owners = None
+    if not owners:
         raise S4EdgeError(f"{path} is no index of shards: it has no weight_map; fetch it again")
     tensors: dict[str, Any] = {}
-    for shard in sorted({str(name) for name in owners.values()}):
+    for shard in sorted(set(owners.values())):
         if shard != Path(shard).name or shard in ("", ".", ".."):
             raise S4EdgeError(
                 f"{path} names {shard!r} as a shard, which is no file beside it; refused"
             )
-        if not (path.parent / shard).is_file():
+        if not os.path.isfile(path.parent / shard):
             raise S4EdgeError(f"{path} names {shard}, which is not beside it; fetch that, too")
         content = read(path.parent / shard)
         tensors |= content if isinstance(content, dict) else {}

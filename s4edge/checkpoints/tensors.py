@@ -103,7 +103,8 @@ class Tensors:
                 f"{self.path}: {self.prefix}{name} has shape {tuple(tensor.shape)}, "
                 f"expected {shape}"
             )
-        if not tensor.is_floating_point():
+        # Of the packed ones of 4 bits nothing can be made.
+        if not tensor.is_floating_point() or "_x2" in str(tensor.dtype):
             raise S4EdgeError(
                 f"{self.path}: {self.prefix}{name} is {str(tensor.dtype).removeprefix('torch.')}, "
                 "expected real floating point"
@@ -130,7 +131,11 @@ class Tensors:
         if name not in self:
             return None
         self._taken.add(self.prefix + name)
-        return int(self._find(name).item())
+        tensor = self._find(name)
+        real = tensor.numel() == 1 and not (tensor.is_meta or tensor.is_complex())
+        if not real or not torch.isfinite(tensor.to(torch.float64)).all():
+            raise S4EdgeError(f"{self.path}: {self.prefix}{name} is no count")
+        return int(tensor.item())
 
     def is_complex(self, name: str) -> bool:
         """Whether a tensor is of a complex type. Raises as `shape` where it is missing."""

@@ -131,7 +131,28 @@ def test_sidecars(good: Path, sidecar: Any, says: str) -> None:
     assert len(str(caught.value)) < 4100
 
 
-def sequence_model(path: Path, config: Any, decoder: tuple[int, int] = (3, H)) -> Path:
+@pytest.mark.parametrize("count", [torch.tensor(1j), torch.zeros(2), torch.tensor(float("nan"))])
+def test_counters_that_are_none(tmp_path: Path, count: torch.Tensor) -> None:
+    norm = {"weight": torch.ones(H), "bias": torch.zeros(H), "running_mean": torch.zeros(H)}
+    norm |= {"running_var": torch.ones(H), "num_batches_tracked": count}
+    changed = {f"model.layers.0.norm.norm.{name}": value for name, value in norm.items()}
+    path = sequence_model(tmp_path / "m.ckpt", {"norm": "batch", "prenorm": False}, **changed)
+    with pytest.raises(S4EdgeError, match="num_batches_tracked is no count"):
+        s4edge.load(path)
+
+
+def test_packed_floats_of_four_bits(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    tensors = {"D": torch.zeros(4, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)}
+    good = torch.load(checkpoint(tmp_path / "model.pt"), weights_only=True)["model"]
+    save_file(good | {"s4_layers.0.D": tensors["D"]}, path)
+    with pytest.raises(S4EdgeError, match=r"float4_e2m1fn_x2, expected real|has shape"):
+        s4edge.load(path)
+
+
+def sequence_model(
+    path: Path, config: Any, decoder: tuple[int, int] = (3, H), **changed: torch.Tensor
+) -> Path:
     """Upstream's SequenceModel of one feed-forward layer, with encoder and decoder."""
     tensors = {
         "encoder.0.weight": torch.ones(H, 1),
@@ -142,6 +163,7 @@ def sequence_model(path: Path, config: Any, decoder: tuple[int, int] = (3, H)) -
         "model.layers.0.layer.ff.2.bias": torch.zeros(H),
         "decoder.0.output_transform.weight": torch.ones(decoder),
         "decoder.0.output_transform.bias": torch.zeros(decoder[0]),
+        **changed,
     }
     model = {
         "_name_": "model", "layer": [{"_name_": "ff", "expand": 2}], "n_layers": 1, "d_model": H,
@@ -192,6 +214,14 @@ def rewritten(path: Path, change: Callable[[dict[str, Any]], None], **tensors: A
     change(description)
     save_file(content | tensors, path, metadata={"s4edge": json.dumps(description)})
     return path
+
+
+@pytest.mark.parametrize("owner", ["x" * 300, {"a": 1}, 3, "../model.pt", "a\0"])
+def test_shards_under_names_that_no_file_has(tmp_path: Path, owner: Any) -> None:
+    index = {"metadata": {}, "weight_map": {"encoder.weight": owner}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(S4EdgeError, match=r"as a shard|no index of shards|not beside it"):
+        s4edge.load(tmp_path)
 
 
 @pytest.mark.parametrize("key", ["d_input", "d_output", "d_model"])

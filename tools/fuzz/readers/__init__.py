@@ -10,6 +10,7 @@ from . import (
     checkpoints,
     commands,
     graphs,
+    hubs,
     models,
     pickles,
     recordings,
@@ -23,7 +24,7 @@ READERS: dict[str, Reader] = {
     reader.name: reader
     for module in (
         pickles, torch_files, checkpoints, sidecars, models, graphs, arrays, recordings, tables,
-        answers, run_states, batches, commands,
+        answers, run_states, hubs, batches, commands,
     )
     for reader in module.READERS
 }  # fmt: skip
