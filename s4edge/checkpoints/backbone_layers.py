@@ -62,6 +62,23 @@ class LayerReading:
     d_output: int | None = None
 
 
+def check_kinds(backbone: Tensors, options: list[Facts]) -> None:
+    """Refuse layers of kinds that are not read, before anything else is asked.
+
+    Raises:
+        S4EdgeError: there is one.
+    """
+    for index, each in enumerate(options):
+        word = each.saved.get("_name_")
+        layer = backbone.under(f"layers.{index}.layer.")
+        if word in _WHY_NOT and find_reader(layer) is None:
+            raise S4EdgeError(
+                f"{layer.path}: {layer.prefix.rstrip('.')} is of the kind {word}, which cannot be "
+                f"read: {_WHY_NOT[str(word)]}; SequenceModels of s4, s4d, dss, ffn and id layers "
+                "can"
+            )
+
+
 def read_backbone_layer(
     tensors: Tensors, options: Facts, features: int, length: int | None
 ) -> LayerReading:
@@ -88,11 +105,6 @@ def read_backbone_layer(
         # Whatever else it is given it does nothing with.
         facts.ignore(*facts.saved)
         return LayerReading("identity", without_systems(features))
-    if word in _WHY_NOT and find_reader(tensors) is None:
-        raise S4EdgeError(
-            f"{tensors.path}: {tensors.prefix.rstrip('.')} is of the kind {word}, which cannot be "
-            f"read: {_WHY_NOT[word]}; SequenceModels of s4, s4d, dss, ffn and id layers can"
-        )
     reader, layer = read_layer(tensors, facts, features)
     return LayerReading(reader.name, layer)
 

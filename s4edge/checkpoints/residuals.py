@@ -92,7 +92,7 @@ def _affine(tensors: Tensors, residual: Facts, width: int) -> ResidualReading:
     return ResidualReading(
         (_real(residual, "alpha", 1.0), 1.0),
         "scaled",
-        {"residual_scale": np.broadcast_to(factor, (width,))},
+        {"residual_scale": np.full(width, factor)},
     )
 
 

@@ -12,7 +12,7 @@ import re
 
 from s4edge.checkpoints import linear, trainer
 from s4edge.checkpoints.assemble import Piece, assemble, fill, provenance
-from s4edge.checkpoints.backbone_layers import join, read_backbone_layer
+from s4edge.checkpoints.backbone_layers import check_kinds, join, read_backbone_layer
 from s4edge.checkpoints.discretize import whole_number
 from s4edge.checkpoints.ends import MODES, Ends, read_ends
 from s4edge.checkpoints.facts import Facts
@@ -150,6 +150,7 @@ def _blocks(
     backbone: Tensors, facts: Facts, d_model: int, length: int | None
 ) -> tuple[list[Piece], list[str]]:
     options = facts.parts("layer", dotted=False)
+    check_kinds(backbone, options)
     repeat = facts.whole("n_repeat", 1)
     count = _count(backbone, facts, len(options) * repeat)
     drops_output = _drops_output(backbone, facts, count)
