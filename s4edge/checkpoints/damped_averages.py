@@ -24,6 +24,13 @@ WEIGHTS = "kernel.gamma"
 """Of an S4Block's kernel, (rows x features, N)."""
 
 
+# Options of upstream's other kernels, which this one takes and does not use.
+_OTHERS = (
+    "disc", "real_transform", "imag_transform", "dt_transform", "dt_fast", "bandlimit", "is_real",
+    "comp",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class _Names:
     """What one code base calls a layer's tensors.
@@ -87,6 +94,7 @@ def read_kernel(tensors: Tensors, facts: Facts, features: int, rows: int) -> Ker
     """
     systems, N, _ = tensors.shape("kernel.alpha", "systems", "d_state", "1")
     facts.infer("d_state", N)
+    facts.ignore(*_OTHERS)
     shared = systems == features < rows * features
     if rows > 1:
         facts.infer("efficient_bidirectional", shared)

@@ -176,3 +176,16 @@ def test_both_directions_with_a_truncation_are_refused(tmp_path: Path) -> None:
     save(some_numbers(1), "fairseq", one)
     assert s4edge.load(one, {"truncation": 9}).config.exact_samples == 9
     assert s4edge.load(one, {"truncation": 0}).config.exact_samples is None
+
+
+def test_options_of_other_kernels_do_nothing_beside_averages(tmp_path: Path) -> None:
+    """Upstream's published experiments give them all the same."""
+    tensors, sidecar, x, y = recorded("block_ema")
+    path = tmp_path / "model.pt"
+    torch.save(tensors, path)
+    unused = {"dt_transform": "softplus", "disc": "bilinear", "real_transform": "relu"}
+    sidecar["config"] |= unused
+    path.with_suffix(".json").write_text(json.dumps(sidecar))
+    with torch.inference_mode():
+        got = s4edge.load(path)(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(got, y, atol=1e-5 * np.abs(y).max(), rtol=0)
