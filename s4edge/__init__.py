@@ -19,7 +19,7 @@ __version__ = VERSION
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from s4edge.api import compress, compress_, evaluate, export_onnx, load, save
+    from s4edge.api import compress, compress_, evaluate, export_c, export_onnx, load, save
 
 __all__ = [
     "S4EdgeError",
@@ -27,6 +27,7 @@ __all__ = [
     "compress",
     "compress_",
     "evaluate",
+    "export_c",
     "export_onnx",
     "load",
     "save",

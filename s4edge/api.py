@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from s4edge.data.dataset import Data
     from s4edge.data.metrics import Score
+    from s4edge.export.c.c_file import ExportedC
     from s4edge.export.onnx.onnx_file import Exported
     from s4edge.workflows.in_place import ReplacedLayer
 
@@ -104,6 +105,22 @@ def export_onnx(
     from s4edge.export.onnx.onnx_file import export_model
 
     return export_model(model, path, mode, chunk, precision, data, progress, rate)
+
+
+def export_c(
+    model: SequenceModel,
+    path: str | Path,
+    *,
+    chunk: int | None = None,
+    precision: str = "fp32",
+    compiler: str | None = None,
+    compiled: bool = False,
+    rate: float | None = None,
+) -> ExportedC:
+    """Write a model as C. See `s4edge.export.c.c_file.export_c`."""
+    from s4edge.export.c import c_file
+
+    return c_file.export_c(model, path, chunk, precision, compiler, compiled, rate)
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""``s4edge export``: a recurrent ONNX graph."""
+"""``s4edge export``: a recurrent ONNX graph, or plain C."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from s4edge.cli import terminal
+from s4edge.cli.export_c import write_c
 from s4edge.cli.models import model_stem, newest_model, read_model, set_option
 
 if TYPE_CHECKING:
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path), required=False)
-@click.option("--onnx", is_flag=True, required=True, help="Write ONNX (the only format so far).")
+@click.option("--onnx", is_flag=True, help="Write a graph for ONNX Runtime.")
+@click.option(
+    "--c", "as_c", is_flag=True,
+    help="Write plain C that any 32-bit board runs, a .c file and its header, for models that "
+    "stream.",
+)  # fmt: skip
 @click.option(
     "--mode", type=click.Choice(["step", "chunk", "sequence"]),
     help="step: one sample per run, the state in and out. chunk: several samples per run, quicker "
@@ -25,12 +31,13 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--chunk", type=click.IntRange(min=1), metavar="T",
-    help="Samples per run of a chunk graph.  [default: chosen from the model's shape]",
+    help="Samples per run of a chunk graph, or that C computes side by side.  [default: chosen "
+    "from the model's shape; 16 in C]",
 )  # fmt: skip
 @click.option(
     "--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True,
     help="Of weights: fp16 halves the file; int8 does so for dense layers, with a scale per output "
-    "channel. States and poles stay float32.",
+    "channel. States and poles stay float32. C knows fp32 and int8.",
 )  # fmt: skip
 @click.option(
     "--data", metavar="DATA",
@@ -43,9 +50,14 @@ if TYPE_CHECKING:
     "another rate.",
 )  # fmt: skip
 @click.option(
+    "--compile", "compiler", is_flag=False, flag_value="", metavar="[CC]",
+    help="With --c: make a shared library of it, too, with the system's compiler or this one "
+    "(\"aarch64-linux-gnu-gcc -mcpu=cortex-a72\").",
+)  # fmt: skip
+@click.option(
     "-o", "--output", "path", type=click.Path(path_type=Path), metavar="OUT",
-    help="The file to write.  [default: <stem>.onnx here, with -chunk16, -sequence, -int8 and so "
-    "on before the dot]",
+    help="The file to write.  [default: <stem>.onnx or <stem>.c here, with -chunk16, -sequence, "
+    "-int8 and so on before the dot]",
 )  # fmt: skip
 @set_option
 @terminal.json_option
@@ -53,21 +65,36 @@ if TYPE_CHECKING:
 def export(
     model: Path | None,
     onnx: bool,
+    as_c: bool,
     mode: str | None,
     chunk: int | None,
     precision: str,
     data: str | None,
     rate: float | None,
+    compiler: str | None,
     path: Path | None,
     assignments: tuple[str, ...],
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Write MODEL as a graph that ONNX Runtime streams, checked against the model.
+    """Write MODEL as a graph that ONNX Runtime streams, or as C, checked against the model.
 
     MODEL is a compressed model or an upstream checkpoint; without it, the newest compressed model
     here.
     """
+    if onnx == as_c:
+        raise click.UsageError(
+            "--onnx and --c are two formats; name one" if onnx
+            else "Missing option '--onnx' (a graph) or '--c' (plain C)."
+        )  # fmt: skip
+    if as_c:
+        for option, given in (("--mode", mode), ("--data", data)):
+            if given is not None:
+                raise click.UsageError(f"{option} goes with --onnx")
+        write_c(model, chunk, precision, rate, compiler, path, assignments, as_json)
+        return
+    if compiler is not None:
+        raise click.UsageError("--compile goes with --c")
     if chunk is not None and mode not in (None, "chunk"):
         raise click.UsageError(f"--chunk goes with --mode chunk, not with --mode {mode}")
     from s4edge.api import export_onnx

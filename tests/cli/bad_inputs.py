@@ -48,7 +48,7 @@ from s4edge_command import Outcome, call
 from torch import nn
 
 # What the commands of the cases below are told to write.
-OUTPUTS = ("out.safetensors", "out.onnx")
+OUTPUTS = ("out.safetensors", "out.onnx", "out.c")
 
 
 @dataclass(frozen=True)
@@ -271,6 +271,28 @@ def compressing() -> Iterator[Case]:
         "growing modes in a graph", state(_GROWING),
         "export model.pt --onnx --set length=12 -o out.onnx", "|a| >= 1",
     )  # fmt: skip
+    to_c = "export model.pt --c -o"
+    yield Case(
+        "growing modes in C", state(_GROWING), "export model.pt --c --set length=12 -o out.c",
+        "no C can be written: s4_layers.0: it has modes with |a| >= 1",
+    )  # fmt: skip
+    for name, says in (
+        ("3d.c", "which is no C identifier"), ("out.onnx", "name a .c file"),
+        ("no/out.c", "the folder no does not exist"),
+    ):  # fmt: skip
+        yield Case(f"C as {name}", copy("model.pt"), f"{to_c} {name}", says)
+    yield Case(
+        "header that is a folder", these(copy("model.pt"), lambda f: (f / "out.h").mkdir()),
+        f"{to_c} out.c", "cannot write out.h: it is a folder",
+    )  # fmt: skip
+    for compiler, says in (
+        ("no-such-cc", "the compiler no-such-cc is not here"), ("false", "false: exit status 1"),
+        ("true", "cannot compile"), ("'cc", "cannot be called: No closing quotation"),
+    ):  # fmt: skip
+        yield Case(
+            f"C with the compiler {compiler}", copy("model.pt"),
+            f"export model.pt --c --compile {shlex.quote(compiler)} -o out.c", says,
+        )  # fmt: skip
     exporting = "export model.pt --onnx -o"
     compress = "compress model.pt --state 4 -o"
     for name, command in (("compressed model", compress), ("graph", exporting)):
@@ -464,6 +486,10 @@ def usage() -> Iterator[Case]:
         ("eval model.pt", "Missing option '--data'"),
         ("export model.pt", "Missing option '--onnx'"),
         ("export model.pt --onnx --mode sideways", "'sideways' is not"),
+        ("export model.pt --onnx --c", "--onnx and --c are two formats; name one"),
+        ("export model.pt --onnx --compile", "--compile goes with --c"),
+        ("export model.pt --c --mode chunk", "--mode goes with --onnx"),
+        ("export model.pt --c --precision fp16", "--c knows the precisions fp32 and int8"),
         ("bench model.onnx --threads 0", "0 is not in the range x>=1"),
         ("bench model.onnx --duration 0", "0.0 is not in the range x>0"),
         ("bench model.onnx --duration long", "'long' is not a valid float"),

@@ -115,6 +115,25 @@ def test_export(tmp_path: Path, built: Path) -> None:
     assert 0 < found["max_abs_error"] < 1e-3 * found["max_abs_output"]
 
 
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
+def test_export_c(tmp_path: Path, built: Path) -> None:
+    model = str(built / "model-s16.safetensors")
+    found = answer(tmp_path, "export", model, "--c", "--compile", "--rate", "4000")
+    assert found["output"] == "model-s16.c"
+    assert found["header"] == "model-s16.h"
+    assert found["library"] == "model-s16.so"
+    for key in ("output", "header", "library"):
+        assert (tmp_path / found[key]).is_file()
+    assert found["bytes"] == (tmp_path / "model-s16.c").stat().st_size
+    assert found["mode"] == "c"
+    assert found["rate"] == 4000
+    # The systems, the running mean and the number of samples seen.
+    assert found["state_bytes"] >= 4 * (16 * CHANNELS * LAYERS + CHANNELS + 1)
+    assert is_whole(found["weight_bytes"])
+    assert found["compiler"]
+    assert 0 < found["max_abs_error"] < 1e-5 * found["max_abs_output"]
+
+
 def test_bench(built: Path) -> None:
     found = answer(built, "bench", "model-s16.onnx", "--duration", "0.1", "--threads", "1")
     assert isinstance(found["device"]["cpu"], str)

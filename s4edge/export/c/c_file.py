@@ -1,0 +1,317 @@
+"""A model as C files, checked against the model before they get their names."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from s4edge.errors import S4EdgeError
+from s4edge.export.c.source import Source, Trial, write
+from s4edge.export.c.weights import rounded_to_bytes
+from s4edge.export.checking import COARSE_TOLERANCE, TOLERANCE, Wanted, wanted_of_stream
+from s4edge.export.lowering import Program, lower
+from s4edge.export.lowering.reference import run
+from s4edge.files import check_writable, replacing, write_text
+from s4edge.model.sequence_model import SequenceModel
+from s4edge.runtime.c_compiler import Compiler, compile_library, find_compiler
+from s4edge.runtime.c_library import CLibrary, open_library
+from s4edge.version import VERSION
+
+FORMAT = 1
+PRECISIONS = ("fp32", "int8")
+CHUNK = 16
+# Numbers in the self-test's samples and answers, and samples.
+_TRIAL_NUMBERS, _FEWEST_TRIALS, _MOST_TRIALS = 256, 4, 24
+
+
+@dataclass(frozen=True)
+class ExportedC:
+    """What was written.
+
+    Attributes:
+        output: the C file.
+        header: beside it.
+        library: the shared library, None where none was asked for.
+        precision: of matrices and embeddings, a member of `PRECISIONS`.
+        chunk: samples that its chunk function computes side by side.
+        state_bytes: RAM of a stream.
+        weight_bytes: of constants.
+        step_scratch_bytes: of the stack, for one sample.
+        chunk_scratch_bytes: of the stack, for a chunk.
+        multiply_adds: per sample.
+        bytes: of the C file.
+        compiler: that it was checked with, None where it was not.
+        unchecked: why it was not, None where it was.
+        max_abs_error: largest difference to the model in float64 over random samples; None where
+            it could not be run.
+        max_abs_output: the largest output there, to compare it with.
+        exact_samples: samples after which the model's kernels are cut and a stream is not; None
+            for any number.
+        rate: samples per second that it says it expects, or None.
+    """
+
+    output: Path
+    header: Path
+    library: Path | None
+    precision: str
+    chunk: int
+    state_bytes: int
+    weight_bytes: int
+    step_scratch_bytes: int
+    chunk_scratch_bytes: int
+    multiply_adds: int
+    bytes: int
+    compiler: str | None
+    unchecked: str | None
+    max_abs_error: float | None
+    max_abs_output: float
+    exact_samples: int | None
+    rate: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of ``s4edge export --c --json``."""
+        return {
+            **self.__dict__,
+            "output": str(self.output),
+            "header": str(self.header),
+            "library": None if self.library is None else str(self.library),
+            "mode": "c",
+            "samples_per_run": self.chunk,
+            "state_floats": self.state_bytes // 4,
+        }
+
+
+def export_c(
+    model: SequenceModel,
+    path: str | Path,
+    chunk: int | None = None,
+    precision: str = "fp32",
+    compiler: str | None = None,
+    compiled: bool = False,
+    rate: float | None = None,
+) -> ExportedC:
+    """Write a model as C and check it against the model.
+
+    Args:
+        model: see `s4edge.model`.
+        path: the ``.c`` file to write; the header goes beside it. Its functions get its name.
+        chunk: samples that its chunk function computes side by side.
+        precision: "fp32", or "int8": matrices and embeddings as bytes with a scale per row.
+        compiler: a command; None for the system's. It may be one for another machine: the C is
+            checked with the system's then.
+        compiled: whether to write a shared library, too.
+        rate: samples per second of what the model was trained on, for `s4edge run` to hold
+            recordings to.
+
+    Raises:
+        S4EdgeError: an argument is unknown, the model cannot stream, a file cannot be written, the
+            compiler fails, or what it makes does not agree with the model.
+    """
+    path = Path(path)
+    chunk = CHUNK if chunk is None else chunk
+    if precision not in PRECISIONS:
+        raise S4EdgeError(f"precision {precision!r} is unknown in C; known: fp32, int8")
+    if not 1 <= chunk < 2**16:
+        raise S4EdgeError(f"chunk must be from 1 to {2**16 - 1}, not {chunk}")
+    if rate is not None and not 0 < rate < 1e12:
+        raise S4EdgeError(f"rate must be a positive number of samples per second, not {rate:g}")
+    name = name_of(path)
+    if model.config.cannot_stream is not None:
+        raise S4EdgeError(f"no C can be written: {model.config.cannot_stream}")
+    for suffix in (".c", ".h", *([".so"] if compiled else [])):
+        check_writable(path.with_suffix(suffix))
+    maker = find_compiler(compiler) if compiled else None
+    program = lower(model)
+    as_bytes = precision == "int8"
+    rounded = program.rounded(rounded_to_bytes) if as_bytes else program
+    wanted = wanted_of_stream(model)
+    trial = _trial(rounded)
+    description = _description(model, program, precision, chunk, rate)
+
+    def text(about: list[str]) -> Source:
+        return write(program, name, about, description, trial, chunk=chunk, as_bytes=as_bytes)
+
+    library, error, unchecked = None, None, None
+    try:
+        checker = maker if maker is not None and maker.is_native else _own_compiler()
+    except S4EdgeError as missing:
+        checker, unchecked = None, str(missing)
+    with tempfile.TemporaryDirectory(prefix="s4edge-") as folder:
+        tried = Path(folder, f"{name}.c")
+        try:
+            made = None if checker is None else _put(text([]), tried, checker)
+        except S4EdgeError as broken:
+            if checker is maker:
+                raise
+            made, unchecked = None, str(broken)
+        error = None if made is None else _check(made, wanted, as_bytes)
+        source = text(_about(model, program, name, precision, error, wanted.largest))
+        if maker is not None:
+            library = path.with_suffix(".so")
+            if maker is not checker:
+                _put(source, tried, maker)
+            with replacing(library) as temporary:
+                shutil.copyfile(tried.with_suffix(".so"), temporary)
+    write_text(path.with_suffix(".h"), source.header)
+    write_text(path, source.code)
+    return ExportedC(
+        output=path,
+        header=path.with_suffix(".h"),
+        library=library,
+        precision=precision,
+        chunk=chunk,
+        state_bytes=source.state_bytes,
+        weight_bytes=source.weight_bytes,
+        step_scratch_bytes=source.step_bytes,
+        chunk_scratch_bytes=source.chunk_bytes,
+        multiply_adds=program.multiply_adds,
+        bytes=path.stat().st_size,
+        compiler=None if error is None else str(checker),
+        unchecked=unchecked,
+        max_abs_error=error,
+        max_abs_output=wanted.largest,
+        exact_samples=model.config.exact_samples,
+        rate=rate,
+    )
+
+
+def name_of(path: Path) -> str:
+    """What the functions of a C file begin with: its stem, ``-``, ``.`` and spaces as ``_``.
+
+    Raises:
+        S4EdgeError: that is no C identifier, or it is no ``.c`` file.
+    """
+    if path.suffix != ".c":
+        raise S4EdgeError(f"cannot write {path}: name a .c file")
+    name = re.sub(r"[-. ]", "_", path.stem)
+    if not re.fullmatch(r"[A-Za-z]\w{0,59}", name, flags=re.ASCII):
+        raise S4EdgeError(
+            f"cannot write {path}: its functions would begin with {name!r}, which is no C "
+            "identifier; name it with a letter first, then letters, digits and _"
+        )
+    return name
+
+
+def _own_compiler() -> Compiler:
+    """The system's. Raises S4EdgeError if it has none for itself."""
+    compiler = find_compiler()
+    if not compiler.is_native:
+        raise S4EdgeError(f"{compiler} compiles for another machine")
+    return compiler
+
+
+def _put(source: Source, file: Path, compiler: Compiler) -> Path:
+    """Write files and compile them; the library."""
+    write_text(file, source.code)
+    write_text(file.with_suffix(".h"), source.header)
+    compile_library(file, file.with_suffix(".so"), compiler)
+    return file.with_suffix(".so")
+
+
+def _check(path: Path, wanted: Wanted, as_bytes: bool) -> float:
+    """Largest difference to the model, of steps and of chunks. Raises if it is too large."""
+    library = open_library(path)
+    error = max(_difference(library, x, y) for x, y in zip(wanted.x, wanted.y, strict=True))
+    tolerance = COARSE_TOLERANCE if as_bytes else TOLERANCE
+    if not error <= tolerance * wanted.largest or library.selftest():
+        why = (
+            "Its weights are too coarse in int8" if as_bytes
+            else "The model has modes too slow or too large for float32"
+        )  # fmt: skip
+        raise S4EdgeError(
+            f"the C differs from the model by {error:.3g} where outputs reach "
+            f"{wanted.largest:.3g}: it is not written. {why}"
+        )
+    return error
+
+
+def _difference(library: CLibrary, x: np.ndarray, y: np.ndarray) -> float:
+    """Largest, of one sequence: sample by sample at first, then in chunks that do not divide it."""
+    state = library.start()
+    apart = min(len(x), 64)
+    got = [library.run(state, x[t : t + 1]) for t in range(apart)]
+    for start in range(apart, len(x), 101):
+        got.append(library.run(state, x[start : start + 101]))
+    return float(np.abs(np.concatenate(got) - y).max())
+
+
+def _trial(program: Program) -> Trial:
+    """What the self-test runs: random samples, small enough to be embedded."""
+    rng = np.random.default_rng(1)
+    numbers = max(program.d_input, program.d_output)
+    samples = int(np.clip(_TRIAL_NUMBERS // numbers, _FEWEST_TRIALS, _MOST_TRIALS))
+    if program.tokens:
+        x = rng.integers(0, program.tokens, (samples, 1)).astype(np.float64)
+    else:
+        x = rng.standard_normal((samples, program.d_input)).astype(np.float32).astype(np.float64)
+    y, _ = run(program, x)
+    return Trial(x, y, max(TOLERANCE * float(np.abs(y).max()), 1e-30))
+
+
+def _description(
+    model: SequenceModel, program: Program, precision: str, chunk: int, rate: float | None
+) -> dict[str, Any]:
+    """What the library says of itself, with the keys of a graph's description."""
+    config = model.config
+    sizes = {b.systems.state_size for b in config.blocks if b.systems.real_states}
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "d_input": program.d_input,
+        "d_output": program.d_output,
+        "tokens": program.tokens,
+        "pooling": config.pooling if config.answers == 0 else "none",
+        "length": config.length,
+        "exact_samples": config.exact_samples,
+        "source": model.provenance.source,
+        "state_size": sizes.pop() if len(sizes) == 1 else None,
+        "real_states": config.real_states,
+        "rate": rate,
+        "precision": precision,
+        "chunk": chunk,
+        "multiply_adds": program.multiply_adds,
+    }
+
+
+def _about(
+    model: SequenceModel,
+    program: Program,
+    name: str,
+    precision: str,
+    error: float | None,
+    largest: float,
+) -> list[str]:
+    """The lines at the top of the files."""
+    config, provenance = model.config, model.provenance
+    takes = f"a token below {program.tokens}" if program.tokens else _numbers(program.d_input)
+    lines = [
+        f"{name}: {provenance.source or 'a model'} as plain C, written by s4edge {VERSION}.",
+        "",
+        f"A sample is {takes}, an answer {_numbers(program.d_output)}. "
+        f"{len(config.blocks)} blocks, {config.real_states:,} states, "
+        f"{program.multiply_adds:,} multiply-adds a sample, matrices in {precision}.",
+    ]
+    for entry in provenance.history:
+        told = ", ".join(f"{k} {v}" for k, v in entry.items() if k not in ("did", "layers"))
+        lines.append(f"{entry['did']}: {told}")
+    lines.append(
+        "It has not been run: there was no compiler that works." if error is None
+        else f"Largest difference to that model on random samples: {error:.2g} where outputs reach "
+        f"{largest:.3g}."
+    )  # fmt: skip
+    if config.exact_samples is not None:
+        lines.append(
+            f"Exact for the first {config.exact_samples} samples of a stream: the model's kernels "
+            "are cut there."
+        )
+    return lines
+
+
+def _numbers(count: int) -> str:
+    return "1 number" if count == 1 else f"{count} numbers"

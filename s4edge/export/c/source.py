@@ -1,0 +1,184 @@
+"""The text of a C file and its header."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from s4edge.arrays import Float
+from s4edge.export.c.buffers import stride
+from s4edge.export.c.kernels import kernels
+from s4edge.export.c.stages import LETTERS, Part, Writer
+from s4edge.export.c.weights import floats, literal
+from s4edge.export.lowering import Program
+
+_FOLDER = Path(__file__).parent
+# Floats after each buffer, which vectors may touch.
+_SLACK = 8
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be written.
+
+    Attributes:
+        code: of the C file.
+        header: of the header.
+        state_bytes: of one stream.
+        weight_bytes: of all constants.
+        step_bytes: scratch on the stack for one sample.
+        chunk_bytes: scratch on the stack for a chunk.
+    """
+
+    code: str
+    header: str
+    state_bytes: int
+    weight_bytes: int
+    step_bytes: int
+    chunk_bytes: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Samples with what the model gives for them, from zero state.
+
+    Attributes:
+        x: (samples, d_input).
+        y: (samples, d_output).
+        tolerance: largest difference that is right.
+    """
+
+    x: Float
+    y: Float
+    tolerance: float
+
+
+def write(
+    program: Program,
+    name: str,
+    about: list[str],
+    description: dict[str, Any],
+    trial: Trial,
+    *,
+    chunk: int,
+    as_bytes: bool,
+) -> Source:
+    """The texts of a model.
+
+    Args:
+        program: of it.
+        name: what its functions begin with, a C identifier.
+        about: lines that say what it is and where it comes from.
+        description: as JSON for `s4edge.runtime`; sizes are added here.
+        trial: what the self-test runs.
+        chunk: samples that ``name_chunk`` computes side by side.
+        as_bytes: matrices and embeddings as bytes with a scale per row.
+
+    Raises:
+        S4EdgeError: a number is too large for single precision.
+    """
+    writer = Writer(program, as_bytes)
+    per_sample, fixed = sum(writer.buffers.widths), _SLACK * len(writer.buffers.widths)
+    state = [f"{member};" for member in writer.state] or ["unsigned none;"]
+    state_bytes = sum(member.bytes for member in writer.state) or 4
+    arrays = [array for part in writer.parts.values() for array in part.arrays]
+    weight_bytes = sum(array.values.nbytes for array in arrays)
+    described = json.dumps({**description, "name": name, "state_bytes": state_bytes})
+    values = {
+        "name": name,
+        "NAME": name.upper(),
+        "about": _comment(about),
+        "inputs": program.d_input,
+        "outputs": program.d_output,
+        "state_bytes": state_bytes,
+        "weight_bytes": weight_bytes,
+        "chunk": chunk,
+        "per_sample": per_sample,
+        "fixed": fixed,
+        "state": "\n".join(f"    {member}" for member in state),
+        "kernels": kernels(writer.sections, writer.features, writer.gated),
+        "parts": "\n\n".join(_function(part, name, writer) for part in writer.parts.values()),
+        "run": "\n".join(f"    {line}" for line in _run(writer)),
+        "description": _string(described),
+        "trial_x": floats(f"{name}_trial_x", "samples", trial.x),
+        "trial_y": floats(f"{name}_trial_y", "what the model gives for them", trial.y),
+        "trial_samples": len(trial.x),
+        "tolerance": literal(trial.tolerance),
+    }
+    code, header = (
+        Template((_FOLDER / file).read_text(encoding="utf-8")).substitute(values)
+        for file in ("model.c.template", "model.h.template")
+    )
+    return Source(
+        code, header, state_bytes, weight_bytes, 4 * (per_sample + fixed),
+        4 * (per_sample * chunk + fixed),
+    )  # fmt: skip
+
+
+def _comment(lines: list[str]) -> str:
+    """Lines inside a comment, which nothing in them ends or begins again."""
+    wrapped = [part for line in lines for part in textwrap.wrap(line, 96) or [""]]
+    safe = [line.replace("*/", "* /").replace("/*", "/ *") for line in wrapped]
+    return "\n".join(f" * {line}".rstrip() for line in safe)
+
+
+def _arguments(part: Part, writer: Writer) -> list[tuple[str, str]]:
+    """Types and names of what a part's function takes."""
+    body = " ".join(part.lines)
+    used = [("const float *", "x")] if re.search(r"\bx\b", body) else []
+    buffers = LETTERS[: len(writer.buffers.widths)]
+    used += [("float *", name) for name in buffers if re.search(rf"\b{name}\b", body)]
+    return [*([("", "s")] if "s->" in body else []), *used, ("int ", "samples")]
+
+
+def _function(part: Part, name: str, writer: Writer) -> str:
+    arguments = [
+        f"{name}_state *s" if argument == "s" else kind + argument
+        for kind, argument in _arguments(part, writer)
+    ]
+    lines = [
+        f"/* {part.name}: {', '.join(part.title)}. */",
+        *map(str, part.arrays),
+        f"static void {part.name}({', '.join(arguments)}) {{",
+        *(f"    {line}" for line in part.lines),
+        "}",
+    ]
+    return "\n".join(lines)
+
+
+def _run(writer: Writer) -> list[str]:
+    """The body of what computes samples side by side."""
+    buffers, program = writer.buffers, writer.program
+    lines, before = [], "scratch"
+    letters = LETTERS[: len(buffers.widths)]
+    for letter, width in zip(letters, buffers.widths, strict=True):
+        lines.append(f"float *{letter} = {before};")
+        before = f"{letter} + {width} * samples + {_SLACK}"
+    if "x" in buffers.of:
+        lines.append(_rows(writer.buffer("x"), stride(program.d_input), "x", program.d_input))
+    for part in writer.parts.values():
+        arguments = ", ".join(argument for _, argument in _arguments(part, writer))
+        lines.append(f"{part.name}({arguments});")
+    y, to = writer.buffer(program.output), writer.stride(program.output)
+    lines.append(_rows("y", program.d_output, y, to))
+    return lines
+
+
+def _rows(to: str, to_stride: int, of: str, of_stride: int) -> str:
+    """Samples from one array to another, of which one is without gaps."""
+    size = f"sizeof(float) * {min(to_stride, of_stride)}"
+    copied = f"memcpy({to} + t * {to_stride}, {of} + t * {of_stride}, {size});"
+    return f"for (int t = 0; t < samples; t++) {copied}"
+
+
+def _string(text: str) -> str:
+    """A string literal over several lines."""
+    # A question mark, too: two of them may begin what C99 reads as another character.
+    escaped = re.sub(r'([\\"?])', r"\\\1", text)
+    lines = re.findall(r"(?:\\.|[^\\]){1,90}", escaped)
+    return "\n".join(f'    "{line}"' for line in lines)
