@@ -8,14 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 import numpy as np
 
 from s4edge.arrays import Complex, Float
 from s4edge.checkpoints.discretize import known_length, softmax_gain, whole_number
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.tensors import Tensors
-from s4edge.checkpoints.upstream_layer import ACTIVATION_NAMES, LayerReader, UpstreamLayer
+from s4edge.checkpoints.layout import Layout, numbers
+from s4edge.checkpoints.tensors import StateDict, Tensors
+from s4edge.checkpoints.transforms import FLOOR, invert
+from s4edge.checkpoints.upstream_layer import (
+    ACTIVATION_NAMES,
+    OLDER_ACTIVATIONS,
+    LayerReader,
+    UpstreamLayer,
+)
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import Activation, FinalActivation
 from s4edge.systems.modes import Modes, expm1
@@ -316,4 +324,45 @@ def _weight(tensors: Tensors, facts: Facts, linear: Tensors, rows: int, columns:
     return size * direction / np.linalg.norm(direction, axis=1, keepdims=True)
 
 
-READER = LayerReader("DSS", _CLASSES, _claims, _read)
+def _layout(tensors: StateDict, known: dict[str, Any]) -> Layout:
+    """The DSS layer: one ``Lambda`` for all channels."""
+    if "kernel.Lambda" in tensors:
+        parts = numbers(tensors, "kernel.Lambda")
+        pole = parts[:, 0] + 1j * parts[:, 1]
+        if known.get("version") != "softmax":
+            most = float(known.get("max_real_Lambda", FLOOR))
+            pole = np.minimum(pole.real, most) + 1j * pole.imag
+    else:
+        pole = -np.exp(numbers(tensors, "kernel.Lambda_log_neg_re")) + 0j
+        if "kernel.Lambda_log_im" in tensors:
+            pole = pole + 1j * np.exp(numbers(tensors, "kernel.Lambda_log_im"))
+        else:
+            pole = pole + 1j * numbers(tensors, "kernel.Lambda_im")
+    step = np.exp(numbers(tensors, "kernel.log_dt"))
+    steps = step if step.ndim == 2 else np.stack([step, step], axis=1)
+
+    def write(pole: Complex) -> dict[str, Float]:
+        if "kernel.Lambda" in tensors:
+            return {"kernel.Lambda": np.stack([pole[0].real, pole[0].imag], axis=-1)}
+        new = {"kernel.Lambda_log_neg_re": invert(-pole[0].real, "exp", "Lambda_log_neg_re")}
+        if "kernel.Lambda_log_im" in tensors:
+            return new | {"kernel.Lambda_log_im": invert(pole[0].imag, "exp", "Lambda_log_im")}
+        return new | {"kernel.Lambda_im": pole[0].imag}
+
+    upper = True if "kernel.Lambda_log_im" in tensors else None
+    return Layout(pole[None], steps, "kernel.W", False, 1.0, False, write, upper)
+
+
+_ATTRIBUTES = {
+    **{name: name for name in ("transposed", "max_kernel_length")},
+    **{f"kernel.{name}": name for name in ("version", "epsilon", "max_real_Lambda")},
+}
+READER = LayerReader(
+    "DSS",
+    _CLASSES,
+    _claims,
+    _read,
+    layout=_layout,
+    attributes=_ATTRIBUTES,
+    activations=OLDER_ACTIVATIONS,
+)

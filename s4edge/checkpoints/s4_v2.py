@@ -14,7 +14,7 @@ from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.s4_older import KERNEL, infer_axes, read_layer, step_sizes
 from s4edge.checkpoints.stored_kernels import Kernels, infer_state_size, infer_word
 from s4edge.checkpoints.tensors import Tensors
-from s4edge.checkpoints.upstream_layer import LayerReader, UpstreamLayer
+from s4edge.checkpoints.upstream_layer import OLDER_ACTIVATIONS, LayerReader, UpstreamLayer
 from s4edge.errors import S4EdgeError
 
 # How far stored Fourier nodes are from where they should be at most.
@@ -166,4 +166,4 @@ def _claims(tensors: Tensors) -> bool:
     return low_rank or (KERNEL + "A" in tensors and KERNEL + "inv_A_real" not in tensors)
 
 
-READER = LayerReader("S4 of version 2", _CLASSES, _claims, _read)
+READER = LayerReader("S4 of version 2", _CLASSES, _claims, _read, activations=OLDER_ACTIVATIONS)

@@ -7,6 +7,7 @@ same tensors; the latter also knows dense kernels, weight normalization and gate
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from s4edge.checkpoints.dense_states import DenseStates, read_dense, refuse_froz
 from s4edge.checkpoints.diagonal import Diagonal, read_diagonal
 from s4edge.checkpoints.dplr import LowRankSystems, read_bandlimit, read_low_rank
 from s4edge.checkpoints.facts import Facts
+from s4edge.checkpoints.layout import Layout, numbers
 from s4edge.checkpoints.output_layer import GLU_NAMES, read_output
 from s4edge.checkpoints.stored_kernels import (
     Kernels,
@@ -27,8 +29,8 @@ from s4edge.checkpoints.stored_kernels import (
     refuse_bottleneck,
     stored_length,
 )
-from s4edge.checkpoints.tensors import Tensors
-from s4edge.checkpoints.transforms import TRANSFORMS, transform
+from s4edge.checkpoints.tensors import StateDict, Tensors
+from s4edge.checkpoints.transforms import TRANSFORMS, invert, transform
 from s4edge.checkpoints.upstream_layer import ACTIVATION_NAMES, LayerReader, UpstreamLayer
 from s4edge.errors import S4EdgeError
 
@@ -251,4 +253,83 @@ def _claims(tensors: Tensors) -> bool:
     )
 
 
-READER = LayerReader("S4Block", _CLASSES, _claims, _read)
+def _layout(tensors: StateDict, known: dict[str, Any]) -> Layout:
+    """S4Block of mode diag: ``A = -f(A_real) - i g(A_imag)``, step sizes ``h(inv_dt)``.
+
+    Raises:
+        S4EdgeError: the layout cannot hold other poles than it has.
+    """
+    if "layer.kernel.P" in tensors:
+        raise S4EdgeError(
+            "a DPLR layer (mode nplr) is a diagonal matrix with a low-rank part P and has C "
+            "transformed for one length: it cannot hold the diagonal systems that reduction "
+            "gives; write s4edge's own format"
+        )
+    if "layer.kernel.A_imag" not in tensors:
+        raise S4EdgeError(
+            "the layer's matrices are real or dense (is_real, mode dense): it cannot hold the "
+            "complex poles that reduction gives; write s4edge's own format"
+        )
+    kernel = {name.removeprefix("layer.kernel."): value for name, value in tensors.items()}
+    f, g = known.get("real_transform", "exp"), known.get("imag_transform", "none")
+    A = -transform(numbers(kernel, "A_real"), f) - 1j * transform(numbers(kernel, "A_imag"), g)
+    inv_dt = numbers(kernel, "inv_dt")
+
+    def step_sizes(parameters: Float) -> Float:
+        plain = np.sinh(parameters) if known.get("dt_fast") else parameters
+        return transform(plain, known.get("dt_transform", "exp"))
+
+    untied = inv_dt.shape[1] != 1
+    if untied and len(A) != len(inv_dt):
+        raise S4EdgeError(
+            "the layer shares poles between channels (n_ssm) but has a step size for each mode "
+            "(dt_tie=False); write s4edge's own format"
+        )
+    # Of a channel with many step sizes, one in their midst serves for all: what counts is dt A.
+    middle = np.median(inv_dt, axis=1, keepdims=True)
+    steps = step_sizes(middle) * np.ones(2)
+    if untied:
+        A = A * step_sizes(inv_dt) / steps[:, :1]
+
+    def write(pole: Complex) -> dict[str, Float]:
+        new = {
+            "layer.kernel.A_real": invert(-pole.real, f, "real_transform"),
+            "layer.kernel.A_imag": invert(-pole.imag, g, "imag_transform"),
+            "layer.kernel.B": np.stack([np.ones(pole.shape), np.zeros(pole.shape)], axis=-1)[None],
+        }
+        if untied:
+            new["layer.kernel.inv_dt"] = np.repeat(middle, pole.shape[1], axis=1)
+        return new
+
+    bilinear = known.get("disc", "zoh") == "bilinear"
+    swapped = bool(known.get("swap_channels"))
+    return Layout(A, steps, "layer.kernel.C", bilinear, 0.5, swapped, write, upper=False)
+
+
+_ATTRIBUTES = {
+    "transposed": "transposed",
+    **{f"layer.{name}": name for name in ("l_max", "swap_channels")},
+    **{
+        f"layer.kernel.{name}": name
+        for name in (
+            "disc", "dt_fast", "real_transform", "imag_transform", "dt_transform", "bandlimit",
+            "is_real",
+        )
+    },
+}  # fmt: skip
+_ACTIVATIONS = {
+    "layer.activation": "activation",
+    # The training repository's S4Block has it outside.
+    "activation": "activation",
+    "mult_activation": "mult_act",
+    "output_linear.-1": "final_act",
+}
+READER = LayerReader(
+    "S4Block",
+    _CLASSES,
+    _claims,
+    _read,
+    layout=_layout,
+    attributes=_ATTRIBUTES,
+    activations=_ACTIVATIONS,
+)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from s4edge.arrays import Complex, Float
 from s4edge.checkpoints.discretize import zero_order_hold
 from s4edge.checkpoints.facts import Facts
+from s4edge.checkpoints.layout import Layout, numbers
 from s4edge.checkpoints.stored_kernels import infer_state_size
-from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.tensors import StateDict, Tensors
+from s4edge.checkpoints.transforms import invert
 from s4edge.checkpoints.upstream_layer import LayerReader, UpstreamLayer
 from s4edge.systems.modes import Modes
 
@@ -40,4 +45,24 @@ def _read(tensors: Tensors, facts: Facts, d_model: int) -> UpstreamLayer:
     )
 
 
-READER = LayerReader("minimal S4D", ("models.s4.s4d.S4D", "src.models.s4.s4d.S4D"), _claims, _read)
+def _layout(tensors: StateDict, known: dict[str, Any]) -> Layout:
+    """The minimal S4D layer: ``A = -exp(log_A_real) + i A_imag``."""
+    A = -np.exp(numbers(tensors, "kernel.log_A_real")) + 1j * numbers(tensors, "kernel.A_imag")
+    step = np.exp(numbers(tensors, "kernel.log_dt"))
+
+    def write(pole: Complex) -> dict[str, Float]:
+        real = invert(-pole.real, "exp", "log_A_real")
+        return {"kernel.log_A_real": real, "kernel.A_imag": pole.imag}
+
+    steps = np.stack([step, step], axis=1)
+    return Layout(A, steps, "kernel.C", False, 0.5, False, write, upper=True)
+
+
+READER = LayerReader(
+    "minimal S4D",
+    ("models.s4.s4d.S4D", "src.models.s4.s4d.S4D"),
+    _claims,
+    _read,
+    layout=_layout,
+    attributes={"transposed": "transposed"},
+)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from s4edge.arrays import Float, Int
 from s4edge.checkpoints.facts import Facts
-from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.layout import Layout
+from s4edge.checkpoints.tensors import StateDict, Tensors
 from s4edge.model.configuration import Activation, FinalActivation
 from s4edge.systems.modes import Modes
 
@@ -29,6 +31,13 @@ ACTIVATION_NAMES: dict[str | None, Activation] = {
     "sqrelu": "sqrelu",
     "relu2": "sqrelu",
     "laplace": "laplace",
+}
+
+# Where the modules of layers before version 4 have their activations.
+OLDER_ACTIVATIONS = {
+    "activation": "activation",
+    "hyper_activation": "hyper_act",
+    "output_linear.-1": "postact",
 }
 
 
@@ -111,6 +120,13 @@ class LayerReader:
         read: takes them and the facts; raises S4EdgeError.
         channels_first: whether the layer alone takes (batch, features, length); None where its
             ``transposed`` says.
+        layout: takes a layer's tensors by name and what reading found of it to where its systems
+            lie, to be replaced; raises S4EdgeError where the layer cannot hold others. None where
+            no layer of the kind can.
+        attributes: of the live module, by path, the facts that its tensors do not hold.
+        activations: of the live module, by path, the facts that its activation modules are; of
+            several paths of a fact the last one that there is. ``-1`` is the last module of a
+            sequence.
     """
 
     name: str
@@ -118,3 +134,6 @@ class LayerReader:
     claims: Callable[[Tensors], bool]
     read: Callable[[Tensors, Facts, int], UpstreamLayer]
     channels_first: bool | None = None
+    layout: Callable[[StateDict, dict[str, Any]], Layout] | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    activations: Mapping[str, str] = field(default_factory=dict)

@@ -26,12 +26,12 @@ from s4edge.checkpoints import bare_layer, example_backbone, sequence_backbone
 from s4edge.checkpoints.container import read_container
 from s4edge.checkpoints.facts import Facts, read_sidecar
 from s4edge.checkpoints.hub import find_weights
-from s4edge.checkpoints.layer_readers import find_reader
+from s4edge.checkpoints.layer_readers import READERS, find_reader
+from s4edge.checkpoints.layout import Layout
 from s4edge.checkpoints.part import find_part
 from s4edge.checkpoints.read import read_checkpoint
 from s4edge.checkpoints.tensors import StateDict, Tensors
 from s4edge.checkpoints.upstream_layer import LayerReader, UpstreamLayer
-from s4edge.checkpoints.upstream_layouts import LAYOUTS, Layout
 from s4edge.compression.states.base import Method
 from s4edge.compression.states.common_poles import SharedModes, reduce_shared
 from s4edge.compression.states.methods.registry import find_method
@@ -312,17 +312,17 @@ def _reduce_layer(
     where = prefix.rstrip(".") or "layer"
     before, known, reader = _read_layer(source, tensors)
     try:
-        if reader.name not in LAYOUTS:
+        if reader.layout is None:
+            written = ", ".join(each.name for each in READERS if each.layout is not None)
             raise S4EdgeError(
-                f"{reader.name} is not written, only {', '.join(LAYOUTS)}; write s4edge's own "
-                "format"
+                f"{reader.name} is not written, only {written}; write s4edge's own format"
             )
         if state > before.state_size:
             raise S4EdgeError(
                 f"the state size {state} is larger than the layer's {before.state_size}: "
                 "reduction takes states away; choose a smaller one"
             )
-        layout = LAYOUTS[reader.name](tensors, known)
+        layout = reader.layout(tensors, known)
         _refuse_growing(before)
         if state == before.state_size:
             new, bound, used = {}, np.zeros(before.modes.channels), name

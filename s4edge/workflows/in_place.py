@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from s4edge.checkpoints import bare_layer, families
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layer_readers import find_reader
+from s4edge.checkpoints.live_module import carried_facts
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
 from s4edge.model.block import Block
@@ -27,38 +28,6 @@ from s4edge.workflows.kernels_in_place import (
 
 # Of the largest output: upstream's own float32 rounding stays far below it.
 _TOLERANCE = 1e-3
-# Facts that upstream's modules carry as attributes: by the reader of their tensors, and by the part
-# of the layer that carries them.
-_ATTRIBUTES: dict[str, dict[str, tuple[str, ...]]] = {
-    "minimal S4D": {"layer": ("transposed",)},
-    "S4Block": {
-        "layer": ("transposed",),
-        "inner": ("l_max", "swap_channels"),
-        "kernel": ("disc", "dt_fast", "real_transform", "imag_transform", "dt_transform",
-                   "bandlimit", "is_real"),
-    },
-    "DSS": {
-        "layer": ("transposed", "max_kernel_length"),
-        "kernel": ("version", "epsilon", "max_real_Lambda"),
-    },
-    "S4 of version 3": {
-        "layer": ("transposed", "L"),
-        "kernel": ("disc", "real_type", "bandlimit"),
-    },
-}  # fmt: skip
-# Attributes that are called otherwise than the facts.
-_FACTS = {"L": "l_max"}
-_ACTIVATIONS: dict[type[nn.Module], str] = {
-    nn.Identity: "id",
-    nn.GELU: "gelu",
-    nn.ReLU: "relu",
-    nn.ELU: "elu",
-    nn.SiLU: "silu",
-    nn.Sigmoid: "sigmoid",
-    nn.Softplus: "softplus",
-    nn.Tanh: "tanh",
-    nn.GLU: "glu",
-}
 
 
 @dataclass(frozen=True)
@@ -243,7 +212,7 @@ def _read(name: str, layer: nn.Module, facts: dict[str, Any]) -> tuple[SequenceM
     tensors = _tensors(name, layer)
     reader = find_reader(tensors)
     assert reader is not None  # that is how it was found
-    carried = {k: v for k, v in _carried(layer, reader.name).items() if k not in facts}
+    carried = {k: v for k, v in carried_facts(layer, reader).items() if k not in facts}
     model = bare_layer.read(tensors, Facts(tensors.path, facts, carried))
     x = _trial_input(model, layer, facts)
     y = _run(name, layer, f"{tuple(x.shape)} samples", x)
@@ -307,33 +276,3 @@ def _trial_input(model: SequenceModel, layer: nn.Module, facts: Mapping[str, Any
     x = torch.randn(2, length, model.config.d_input, generator=generator)
     x = x.mT if model.config.channels_first else x
     return x.to(_device(layer), _dtype(layer))
-
-
-def _carried(layer: nn.Module, reader: str) -> dict[str, Any]:
-    """Facts that a layer carries as attributes; what is wrong shows in what it computes."""
-    block = reader == "S4Block"
-    inner = layer.get_submodule("layer") if block else layer
-    kernel = getattr(inner, "kernel", None)
-    # Version 3 has a kernel in its kernel.
-    parts = {"layer": layer, "inner": inner, "kernel": getattr(kernel, "kernel", kernel)}
-    facts: dict[str, Any] = {}
-    for part, names in _ATTRIBUTES.get(reader, {}).items():
-        for name in names:
-            value = getattr(parts[part], name, None)
-            if isinstance(value, str | int | float):
-                facts[_FACTS.get(name, name)] = value
-    if reader == "minimal S4D":
-        return facts
-    # The training repository's S4Block has its activation outside.
-    modules: dict[str, Any] = {"activation": getattr(inner, "activation", None)}
-    if block and hasattr(layer, "activation"):
-        modules["activation"] = layer.activation
-    if block:
-        modules["mult_act"] = getattr(layer, "mult_activation", None)
-    else:
-        modules["hyper_act"] = getattr(layer, "hyper_activation", None)
-    linear = getattr(layer, "output_linear", None)
-    if isinstance(linear, nn.Sequential):
-        modules["final_act" if block else "postact"] = linear[-1]
-    named = {key: _ACTIVATIONS.get(type(each)) for key, each in modules.items() if each is not None}
-    return facts | {key: name for key, name in named.items() if name is not None}
