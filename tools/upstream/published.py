@@ -30,8 +30,9 @@ from upstream.verdict import judge
 LENGTH, SIDE = 32, 8
 # Of a shrunken model.
 _WIDTH, _DEPTH, _STATES, _COPIES, _FEATURES, _TOKENS, _OUTPUTS = 8, 2, 16, 8, 3, 12, 5
-# Data sets whose targets are as long as their inputs.
-_WHOLE_LENGTH = ("copying", "delay", "reconstruct", "wt103")
+# Data sets whose targets are as long as their inputs, and those that ask for some of the samples.
+_WHOLE_LENGTH = ("delay", "wt103")
+_ANSWERS = {"copying": "l_memorize"}
 _IMAGE_LAYERS = ("conv2d", "s4nd")
 
 
@@ -136,14 +137,19 @@ def _read(upstream: Checkout, told: Published, config: Any, folder: Path) -> Pub
     hyper = copy.deepcopy(config)
     images = bool({word(layer) for layer in layers} & set(_IMAGE_LAYERS))
     plain = OmegaConf.to_container(config, resolve=False)
-    whole = config.dataset.get("_name_") in _WHOLE_LENGTH
+    task = config.dataset.get("_name_")
+    answers = config.dataset.get(_ANSWERS[task]) if task in _ANSWERS else 0
     tokens = {word(part) for part in parts(plain.get("encoder"))} & {"embedding", "onehot"}
     features = _TOKENS if tokens else _FEATURES
     left_out = ""
     if plain.get("encoder") is None:
         # The task's own embedding, which is no part of the model.
         features, left_out = _WIDTH, "; without the task's adaptive embedding and softmax"
-    data = {"d_input": features, "d_output": _OUTPUTS, "l_output": None if whole else 0}
+    data = {
+        "d_input": features,
+        "d_output": _OUTPUTS,
+        "l_output": None if task in _WHOLE_LENGTH else answers,
+    }
 
     def build() -> Built:
         torch.manual_seed(0)

@@ -63,8 +63,6 @@ class Truth:
             for each in config:
                 self._collect(each, prefix)
         elif isinstance(config, dict):
-            if config.get("_name_") in ("ff", "ffn"):
-                prefix = "ffn."
             for key, value in config.items():
                 name = f"{prefix}{key}"
                 if prefix:
@@ -164,7 +162,7 @@ def _read(
             outcome, message = compare(model(recorded.x.clone()).double().numpy(), recorded)
             running = _streamed(model, recorded.x) if outcome == "exact" else None
             if running is not None:
-                outcome, message = compare(_last(running, recorded.y, model), recorded)
+                outcome, message = compare(running, recorded)
                 message = message if outcome == "exact" else f"as a stream: {message}"
     except s4edge.S4EdgeError as error:
         return Verdict("refused", str(error).replace(str(path), "FILE")), model
@@ -174,17 +172,29 @@ def _read(
 
 
 def _streamed(model: s4edge.SequenceModel, x: torch.Tensor) -> NDArray[np.float64] | None:
-    """Its outputs sample by sample; None where it cannot run so, or not for as long."""
-    if model.config.cannot_stream:
+    """What it answers to sequences that come sample by sample.
+
+    Of the outputs after each sample those that it gives for the whole sequence, compared in pairs
+    where it has a head. None where it cannot run so, or not for as long.
+    """
+    config = model.config
+    if config.cannot_stream:
         return None
     try:
         running = model.stream(x.clone())
-        if model.head is not None:
-            # What it compares is the last of each stream.
-            running = model.head(*running[:, -1].chunk(2))[:, None]
-        return running.double().numpy()
     except s4edge.S4EdgeError:
         return None
+    answers = config.answers
+    if config.pooling != "none" and answers is not None:
+        running = (
+            running[:, : answers or 1]
+            if config.pooling == "first"
+            else running[:, -(answers or 1) :]
+        )
+        running = running[:, 0] if answers == 0 else running
+    if model.head is not None:
+        running = model.head(*running.chunk(2))
+    return running.double().numpy()
 
 
 def is_case(path: Path) -> bool:
@@ -215,17 +225,6 @@ def recorded_case(path: Path) -> tuple[str, Verdict]:
         if verdict.outcome != "refused":
             break
     return path.stem, Verdict(verdict.outcome, verdict.message, verdict.streams, facts)
-
-
-def _last(
-    running: NDArray[np.float64], y: NDArray[np.float64], model: s4edge.SequenceModel
-) -> NDArray[np.float64]:
-    """Of a stream's outputs those that the whole sequence gives."""
-    if running.ndim == y.ndim + 1:
-        return running[:, -1]
-    if model.config.pooling == "first" and running.ndim == y.ndim == 3 and y.shape[1] > 1:
-        return running[:, : y.shape[1]]
-    return running[:, -y.shape[1] :] if running.ndim == y.ndim == 3 else running
 
 
 def compare(found: NDArray[np.float64], recorded: Recorded) -> tuple[str, str]:
