@@ -101,7 +101,7 @@ def test_what_is_true_by_any_of_its_names() -> None:
     assert truth.value("decoder.mode") == (True, "pool")
     assert truth.value("layer.mode") == (True, "diag")
     assert truth.value("norm.eps") == (True, 0.1)
-    assert truth.value("mode")[0] is False
+    assert truth.value("mode") == (True, "diag")  # of a layer, before a decoder's
     assert truth.value("residual") == (True, None)
     assert truth.value("unheard_of")[0] is False
     assert truth.value("length") == (True, 32)

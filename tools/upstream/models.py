@@ -233,6 +233,10 @@ def _loaded(make: Callable[[], Built], state: dict[str, Tensor]) -> Built:
 
 def _in_double(built: Built, x: Tensor) -> NDArray[np.float64]:
     built.module.double()
+    for module in built.module.modules():
+        if "omega" in module._buffers and isinstance(module.L, int):
+            # Version 2 keeps them in single precision.
+            module._omega(module.L, torch.complex128, "cpu", cache=True)
     with double_precision():
         return _output(built.run(x.double() if x.is_floating_point() else x), x)
 

@@ -51,11 +51,10 @@ class Truth:
         self._drawn = drawn
         self._defaults = defaults
         self._values: dict[str, list[Any]] = {"length": [drawn.length]}
+        self._anywhere: dict[str, list[Any]] = {}
         self._collect(drawn.config, "")
         for key, value in walk(drawn.config):
-            self._values.setdefault(key, [])
-            if value not in self._values[key]:
-                self._values[key].append(value)
+            self._anywhere.setdefault(key, []).append(value)
 
     def _collect(self, config: Any, prefix: str) -> None:
         """Nested keys by their dotted names: ``decoder.mode``, ``norm.eps``, ``layer.mode``."""
@@ -63,21 +62,22 @@ class Truth:
             for each in config:
                 self._collect(each, prefix)
         elif isinstance(config, dict):
+            if config.get("_name_") in ("ff", "ffn"):
+                prefix = "ffn."
             for key, value in config.items():
-                name = f"{prefix}{key}"
-                if prefix:
-                    self._values.setdefault(name, []).append(value)
-                    short = name.split(".", 1)[1] if name.startswith("model.") else name
-                    if short != name:
-                        self._values.setdefault(short, []).append(value)
-                self._collect(value, f"{name}.")
+                self._values.setdefault(prefix + key, []).append(value)
+                within = {"model": "", "layer_kwargs": "layer."}.get(key, f"{prefix}{key}.")
+                self._collect(value, within)
 
     def known(self, key: str) -> list[Any]:
-        """All values that the configuration gives it; none if it is left to upstream."""
-        values = self._values.get(key)
-        if values is None:
-            values = self._values.get(key.replace("_", ".", 1), [])
-        return values
+        """All values that the configuration gives it; none if it is left to upstream.
+
+        A bare key is the backbone's or else its layers' own.
+        """
+        for name in (key, f"layer.{key}", key.replace("_", ".", 1)):
+            if name in self._values:
+                return self._values[name]
+        return self._anywhere.get(key, [])
 
     def value(self, key: str) -> tuple[bool, Any]:
         """Whether it is one value, and which: as configured, or upstream's default."""
@@ -138,17 +138,20 @@ def judge(path: Path, recorded: Recorded, drawn: Draw) -> Verdict:
         if not known or question[1] in facts:
             break
         facts[question[1]] = value
-    assumed = {} if model is None or drawn.way == "sidecar" else model.provenance.assumed
-    differing = truth.differing(assumed)
-    if verdict.outcome == "WRONG" and differing:
+    said: dict[str, Any] = {}
+    while verdict.outcome == "WRONG" and model is not None and drawn.way != "sidecar":
+        differing = truth.differing(model.provenance.assumed)
+        if not differing.keys() - said.keys():
+            break
+        said |= differing
         told = f"{verdict.message}; assumed {', '.join(differing)}"
         if not truth.sayable(differing):
             return Verdict("told", told, asked=facts)
-        again, _ = _read(path, recorded, facts | differing)
-        outcome = "told" if again.outcome in ("exact", "refused") else "WRONG"
+        again, model = _read(path, recorded, facts | said)
         told += f"; when told: {again.outcome} {again.message}"
         exact = again.outcome == "exact"
-        verdict = Verdict(outcome, told, again.streams, differing, exact)
+        outcome = "told" if exact or again.outcome == "refused" else again.outcome
+        verdict = Verdict(outcome, told, again.streams, dict(said), exact)
     return dataclasses.replace(verdict, asked=facts | verdict.asked)
 
 
