@@ -29,10 +29,12 @@ from trained_checkpoints import load_mnist, load_test
 
 import s4edge
 from s4edge.compression.states.calibration import working_copy
-from s4edge.compression.states.reducer import Reducer, ReducerSettings
+from s4edge.compression.states.prepared import ReductionSettings, prepare
+from s4edge.compression.states.reducing import to_state
 from s4edge.data.dataset import Data
 from s4edge.data.metrics import score
 from s4edge.files import replacing
+from s4edge.model.history import to_json
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.training.evaluate import predict
 from s4edge.workflows.inputs import calibration_of
@@ -111,17 +113,18 @@ def measure(
         started = time.perf_counter()
         data = calibration if calibrated else None
         horizon = samples.shape[1]
-        reducer = Reducer(model, ReducerSettings(method, allocated, refined, horizon), data)
+        settings = ReductionSettings(method, allocated, refined, horizon)
+        ready = prepare(model, settings, data)
         prepared = time.perf_counter() - started
         for size in (size for size in sizes if size <= largest):
             started = time.perf_counter()
-            small = reducer.to_state(size)
+            small = to_state(ready, size)
             seconds = time.perf_counter() - started
             cell = {
                 "column": heading.replace("\n", " "), "state": size, "prepared": prepared,
                 "seconds": seconds, "accuracy": accuracy(small, test),
                 "real_states": small.config.real_states,
-                "output_error": small.provenance.history[-1].get("output_error"),
+                "output_error": to_json(small.provenance.history[-1]).get("output_error"),
             }  # fmt: skip
             row["cells"].append(cell)
             print(name, cell["column"], size, f"{cell['accuracy']:.4f} {seconds:.0f} s", flush=True)

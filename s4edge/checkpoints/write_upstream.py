@@ -41,6 +41,7 @@ from s4edge.errors import S4EdgeError
 from s4edge.files import replacing
 from s4edge.model.configuration import backward_name
 from s4edge.model.file import read_description
+from s4edge.model.history import Compression, ReducedLayer, to_json
 from s4edge.model.sequence_model import Provenance, SequenceModel
 from s4edge.systems.h2 import h2_distance
 from s4edge.systems.hinf import hinf_distance
@@ -138,22 +139,22 @@ def compress_upstream(
     model = read_checkpoint(path, facts)
     source = _find_source(path, dict(facts or {}), model.provenance)
     tensors = dict(source.tensors)
-    layers: list[dict[str, Any]] = []
+    layers: list[ReducedLayer] = []
+    methods = set()
     with threadpool_limits(1):
         for index, prefix in enumerate(source.prefixes):
             here = _with_length_at(source, prefix, model)
-            new, entries = _reduce_layer(here, prefix, int(state), chosen.reduce, method)
+            new, entries, used = _reduce_layer(here, prefix, int(state), chosen.reduce, method)
+            methods.add(used)
             tensors |= {prefix + name: value for name, value in new.items()}
             layers += entries
             progress((index + 1) / len(source.prefixes))
-    methods = sorted({entry.pop("method") for entry in layers})
-    entry = {
-        "did": "compress",
-        "format": "upstream",
-        "method": ", ".join(methods),
-        "state": int(state),
-        "layers": layers,
-    }
+    entry = Compression(
+        format="upstream",
+        method=", ".join(sorted(methods)),
+        state=int(state),
+        layers=tuple(layers),
+    )
     source.layer_options["d_state"] = int(state)
     return _write(source, tensors, output, entry)
 
@@ -167,10 +168,8 @@ def _with_length_at(source: _Source, prefix: str, model: SequenceModel) -> _Sour
     return replace(source, length=lengths[int(found[1])])
 
 
-def _write(
-    source: _Source, tensors: StateDict, output: Path, entry: dict[str, Any]
-) -> SequenceModel:
-    history = {"version": VERSION, "source": source.path.name, "history": [entry]}
+def _write(source: _Source, tensors: StateDict, output: Path, entry: Compression) -> SequenceModel:
+    history = {"version": VERSION, "source": source.path.name, "history": [to_json(entry)]}
     sidecar = {"cls": source.cls, "config": source.config}
     if source.length is not None:
         sidecar["L"] = source.length
@@ -302,8 +301,8 @@ def _reader(tensors: Tensors) -> LayerReader:
 
 def _reduce_layer(
     source: _Source, prefix: str, state: int, method: Method, name: str
-) -> tuple[StateDict, list[dict[str, Any]]]:
-    """The tensors to replace, by their names below the prefix, and entries for the history."""
+) -> tuple[StateDict, list[ReducedLayer], str]:
+    """The tensors to replace, by their names below the prefix, the history, the method used."""
     tensors = {
         key.removeprefix(prefix): value
         for key, value in source.tensors.items()
@@ -336,23 +335,20 @@ def _reduce_layer(
     if before.backward is not None and after.backward is not None:
         pairs.append((backward_name(where), before.backward, after.backward))
     bounds = bound.reshape(len(pairs), -1)
-    return new, [
-        _entry(part, old, small, each, used)
-        for (part, old, small), each in zip(pairs, bounds, strict=True)
-    ]
+    told = [_told(*pair, each) for pair, each in zip(pairs, bounds, strict=True)]
+    return new, told, used
 
 
-def _entry(name: str, before: Modes, after: Modes, bound: Float, method: str) -> dict[str, Any]:
+def _told(name: str, before: Modes, after: Modes, bound: Float) -> ReducedLayer:
     """As `s4edge.workflows.compress` tells of a layer."""
-    return {
-        "name": name,
-        "method": method,
-        "real_states_before": int(before.real_states.sum()),
-        "real_states_after": int(after.real_states.sum()),
-        "channel_error": hinf_distance(before, after).tolist(),
-        "channel_h2_error": h2_distance(before, after).tolist(),
-        "channel_error_bound": [float(v) if np.isfinite(v) else None for v in bound],
-    }
+    return ReducedLayer(
+        name=name,
+        real_states_before=int(before.real_states.sum()),
+        real_states_after=int(after.real_states.sum()),
+        channel_error=tuple(hinf_distance(before, after).tolist()),
+        channel_h2_error=tuple(h2_distance(before, after).tolist()),
+        channel_error_bound=tuple(float(v) if np.isfinite(v) else None for v in bound),
+    )
 
 
 def _read_layer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from s4edge.data.metrics import Score
+from s4edge.model.history import Compression
 from s4edge.model.sequence_model import SequenceModel
 
 
@@ -34,13 +35,15 @@ class TradeOff:
 def trade_off(model: SequenceModel, score: Score | None = None) -> TradeOff:
     """The point of a model, from its history and a score."""
     history = model.provenance.history
-    error = (history[-1] if history else {}).get("output_error", {})
+    # Of what was trained since, nothing is known.
+    last = history[-1] if history else None
+    error = last.output_error if isinstance(last, Compression) else None
     return TradeOff(
         real_states=model.config.real_states,
         state=round(model.config.average_state_size, 2),
         parameters=model.parameter_count(),
-        output_error=error.get("measured"),
-        predicted=error.get("predicted"),
+        output_error=None if error is None else error.measured,
+        predicted=None if error is None else error.predicted,
         metric=None if score is None else score.metric,
         value=None if score is None else score.value,
     )

@@ -18,6 +18,7 @@ from s4edge.errors import S4EdgeError
 from s4edge.files import replacing
 from s4edge.foreign import check_file, parse_json
 from s4edge.model.configuration import ModelConfig
+from s4edge.model.history import from_json, to_json
 from s4edge.model.sequence_model import Provenance, SequenceModel
 from s4edge.version import VERSION
 
@@ -45,7 +46,7 @@ def save_model(model: SequenceModel, path: str | Path) -> None:
             "given": provenance.given,
             "notes": provenance.notes,
         },
-        "history": provenance.history,
+        "history": [to_json(entry) for entry in provenance.history],
     }
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     with replacing(Path(path)) as temporary:
@@ -108,7 +109,9 @@ def load_model(path: str | Path) -> SequenceModel:
 
 
 def _provenance(description: dict[str, Any]) -> Provenance:
-    upstream = description["upstream"]
+    upstream, history = description["upstream"], description["history"]
+    if not isinstance(history, list):
+        raise S4EdgeError("its description of what was done to it is damaged")
     provenance = Provenance(
         source=description["source"],
         format=upstream["format"],
@@ -116,17 +119,15 @@ def _provenance(description: dict[str, Any]) -> Provenance:
         assumed=upstream["assumed"],
         given=upstream["given"],
         notes=upstream["notes"],
-        history=description["history"],
+        history=[from_json(entry) for entry in history],
     )
     names = (provenance.source, provenance.format)
     facts = (provenance.inferred, provenance.assumed, provenance.given)
     if not (
         all(isinstance(name, str) for name in names)
         and all(isinstance(part, dict) for part in facts)
-        and isinstance(provenance.history, list)
         and isinstance(provenance.notes, list)
         and all(isinstance(note, str) for note in provenance.notes)
-        and all(isinstance(entry, dict) and "did" in entry for entry in provenance.history)
     ):
         raise S4EdgeError("its description of where it came from is damaged")
     return provenance

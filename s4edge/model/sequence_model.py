@@ -13,6 +13,7 @@ from s4edge.errors import S4EdgeError
 from s4edge.model.block import Block
 from s4edge.model.configuration import ModelConfig
 from s4edge.model.head import Head
+from s4edge.model.history import Entry
 from s4edge.model.norms import make_norm
 from s4edge.model.pooling import pool, pool_running, pool_step, state_width
 from s4edge.model.systems import Coefficients, DiagonalSystems
@@ -39,7 +40,7 @@ class Provenance:
     assumed: dict[str, Any] = field(default_factory=dict)
     given: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[Entry] = field(default_factory=list)
 
 
 def _projection(kind: str, width_in: int, width_out: int) -> nn.Module:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -17,6 +16,7 @@ from s4edge.compression.states.unit import Unit, units_of
 from s4edge.compression.trade_off import TradeOff, trade_off
 from s4edge.errors import MissingExtraError, S4EdgeError
 from s4edge.files import check_writable, write_text
+from s4edge.model.history import Compression, ReducedLayer, last_compression
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.reports import compression_plots as report_plots
 from s4edge.reports import page
@@ -46,19 +46,19 @@ _METHODS = {
 
 @dataclass(frozen=True)
 class _Layer:
-    """One layer's systems in one direction, before and after, and its entry in the history."""
+    """One layer's systems in one direction, before and after, and what its history tells."""
 
     before: Unit
     after: Unit
-    entry: dict[str, Any]
+    told: ReducedLayer
 
     @property
     def name(self) -> str:
-        return str(self.entry["name"])
+        return self.told.name
 
-    def channel(self, key: str) -> Float:
-        """(channels,) of the entry; nan where nothing is known."""
-        return np.array([np.nan if x is None else x for x in self.entry[key]], dtype=float)
+    def channel(self, name: str) -> Float:
+        """(channels,) numbers of the history; nan where nothing is known."""
+        return np.array([np.nan if x is None else x for x in getattr(self.told, name)], dtype=float)
 
     @property
     def orders_before(self) -> Int:
@@ -66,7 +66,7 @@ class _Layer:
 
     @property
     def orders(self) -> Int:
-        return np.asarray(self.entry["channel_real_states"], dtype=np.int64)
+        return np.asarray(self.told.channel_real_states, dtype=np.int64)
 
     @property
     def reduced(self) -> Int:
@@ -157,20 +157,19 @@ def _page(
     return page.document(f"{name}: compression report", header, sections)
 
 
-def _compression(after: SequenceModel) -> dict[str, Any]:
-    entry: dict[str, Any]
-    for entry in reversed(after.provenance.history):
-        if entry.get("did") == "compress" and "layers" in entry:
-            return entry
+def _compression(after: SequenceModel) -> Compression:
+    entry = last_compression(after.provenance.history)
+    if entry is not None and entry.layers:
+        return entry
     raise S4EdgeError(
         "there is nothing to report: the model's history has no compression with its layers"
     )
 
 
-def _layers(before: SequenceModel, after: SequenceModel, entry: dict[str, Any]) -> list[_Layer]:
-    old, new, told = units_of(before), units_of(after), entry["layers"]
+def _layers(before: SequenceModel, after: SequenceModel, entry: Compression) -> list[_Layer]:
+    old, new, told = units_of(before), units_of(after), entry.layers
     names = [[unit.name for unit in units] for units in (old, new)]
-    if not names[0] == names[1] == [layer["name"] for layer in told]:
+    if not names[0] == names[1] == [layer.name for layer in told]:
         raise S4EdgeError(
             "the report's two models do not belong together: their layers have other names"
         )
@@ -196,25 +195,24 @@ def _headline(
     name: str,
     before: SequenceModel,
     after: SequenceModel,
-    entry: dict[str, Any],
+    entry: Compression,
     points: list[TradeOff],
 ) -> str:
     old_states, new_states = before.config.real_states, after.config.real_states
     old_size, new_size = before.config.average_state_size, after.config.average_state_size
     old_count, new_count = before.parameter_count(), after.parameter_count()
-    average = "on average" if entry.get("allocate") == "sensitivity" else ""
+    average = "on average" if entry.allocate == "sensitivity" else ""
     facts = [
         ("State size", _from_to(old_size, new_size), average),
         ("Real states", _from_to(old_states, new_states), _part(new_states, old_states)),
         ("Parameters", _from_to(old_count, new_count), _part(new_count, old_count)),
     ]
-    error = entry.get("output_error")
+    error = entry.output_error
     if error:
-        predicted = error.get("predicted")
-        told = "" if predicted is None else f"predicted {_percent(predicted)}"
-        facts.append(("Output error", _percent(error["measured"]), told))
-        if error.get("same_class") is not None:
-            facts.append(("Same class as before", _percent(error["same_class"]), ""))
+        told = "" if error.predicted is None else f"predicted {_percent(error.predicted)}"
+        facts.append(("Output error", _percent(error.measured), told))
+        if error.same_class is not None:
+            facts.append(("Same class as before", _percent(error.same_class), ""))
     scored = {point.real_states: point for point in points if point.value is not None}
     if new_states in scored:
         now, was = scored[new_states], scored.get(old_states)
@@ -228,25 +226,24 @@ def _headline(
     )
 
 
-def _sentence(entry: dict[str, Any]) -> str:
+def _sentence(entry: Compression) -> str:
     """What was done."""
-    method = str(entry.get("method", ""))
-    text = "Reduced by " + escape(_METHODS.get(method, f"the method {method}"))
-    calibration = entry.get("calibration")
+    text = "Reduced by " + escape(_METHODS.get(entry.method, f"the method {entry.method}"))
+    calibration = entry.calibration
     if calibration:
-        count, given = calibration["sequences"], calibration.get("given")
+        count, given = calibration.sequences, calibration.given
         of = f" of {given:,}" if given and given != count else ""
-        text += f", calibrated on {count:,}{of} sequences of {escape(str(calibration['source']))}"
+        text += f", calibrated on {count:,}{of} sequences of {escape(calibration.source)}"
     else:
         text += ", without calibration data"
-    if entry.get("tolerance") is not None:
-        text += f", to an output error of at most {_percent(entry['tolerance'])}"
+    if entry.tolerance is not None:
+        text += f", to an output error of at most {_percent(entry.tolerance)}"
     text += (
         "; states were spent over all channels of all layers where the model’s output needs them"
-        if entry.get("allocate") == "sensitivity"
+        if entry.allocate == "sensitivity"
         else "; every channel keeps the same state size"
     )
-    if entry.get("refine"):
+    if entry.refine:
         text += (
             "; poles, weights and D were then refined, layer by layer, to bring each layer’s "
             "output on that data close to the original’s"
@@ -260,7 +257,7 @@ def _sentence(entry: dict[str, Any]) -> str:
 def _trade_off(
     before: SequenceModel,
     after: SequenceModel,
-    entry: dict[str, Any],
+    entry: Compression,
     points: list[TradeOff],
     predicted: tuple[Int | Float, Float] | None,
     spectra: list[Spectrum],
@@ -322,7 +319,7 @@ def _at(point: TradeOff | None, key: str) -> tuple[float, float] | None:
     return None if point is None or not value else (float(point.real_states), float(value))
 
 
-def _promise(after: SequenceModel, entry: dict[str, Any], spectra: list[Spectrum]) -> str:
+def _promise(after: SequenceModel, entry: Compression, spectra: list[Spectrum]) -> str:
     """Bounds of the median channel's error at every state size."""
     spectra = [spectrum for spectrum in spectra if len(spectrum.hankel)]
     largest = max((spectrum.systems.state_size for spectrum in spectra), default=0)
@@ -340,7 +337,7 @@ def _promise(after: SequenceModel, entry: dict[str, Any], spectra: list[Spectrum
     if len(found) < 2:
         return ""
     sizes, lowers, uppers = np.array(found).T
-    state = entry.get("state") if entry.get("allocate") != "sensitivity" else None
+    state = entry.state if entry.allocate != "sensitivity" else None
     return page.figure(
         "What theory promises of the median channel",
         "H-infinity error relative to the largest Hankel singular value: no method comes below "
@@ -372,7 +369,7 @@ def _points_table(points: list[TradeOff], chosen: TradeOff | None) -> str:
 # 3. Hankel singular values
 
 
-def _hankel(layers: list[_Layer], entry: dict[str, Any], spectra: list[Spectrum]) -> str:
+def _hankel(layers: list[_Layer], entry: Compression, spectra: list[Spectrum]) -> str:
     by_name = {layer.name: layer for layer in layers}
     shown = [spectrum for spectrum in spectra if len(spectrum.hankel)]
     figures = []
@@ -395,10 +392,10 @@ def _hankel(layers: list[_Layer], entry: dict[str, Any], spectra: list[Spectrum]
         "are channels, the bold blue one their median; a steep fall means that few states are "
         "enough."
     )
-    if entry.get("calibration") or entry.get("method") not in _CUT_BY_HANKEL:
+    if entry.calibration or entry.method not in _CUT_BY_HANKEL:
         text += (
             " This reduction did not cut by these values"
-            + (", but by what matters on the calibration data" if entry.get("calibration") else "")
+            + (", but by what matters on the calibration data" if entry.calibration else "")
             + ": the marks show the orders kept and need not be where a line is low."
         )
     else:
@@ -412,7 +409,7 @@ def _hankel(layers: list[_Layer], entry: dict[str, Any], spectra: list[Spectrum]
 # 4. Where the budget went
 
 
-def _budget(layers: list[_Layer], entry: dict[str, Any]) -> str:
+def _budget(layers: list[_Layer], entry: Compression) -> str:
     orders = np.concatenate([layer.orders for layer in layers])
     if len(orders) and (orders == orders[0]).all():
         text = f"<p>Every channel of every layer keeps {int(orders[0]):,} real states.</p>"
@@ -427,30 +424,31 @@ def _budget(layers: list[_Layer], entry: dict[str, Any]) -> str:
                 [layer.name for layer in layers], [layer.orders for layer in layers]
             ),
         )
-    calibrated = any(layer.entry.get("output_error") for layer in layers)
+    calibrated = any(layer.told.output_error for layer in layers)
     head = ["layer", "real states", "kept", "H-infinity error,<br>median channel"]
     head += ["worst<br>channel", "largest<br>bound", "largest<br>lower bound"]
     head += ["output error,<br>predicted", "output error,<br>measured"] * calibrated
     rows = []
     for layer in layers:
-        told = layer.entry
+        told = layer.told
         error = np.sort(layer.channel("channel_error"))
         row = [
             escape(layer.name),
-            _from_to(told["real_states_before"], told["real_states_after"]),
-            _part(told["real_states_after"], told["real_states_before"], ""),
+            _from_to(told.real_states_before, told.real_states_after),
+            _part(told.real_states_after, told.real_states_before, ""),
             _data(error[len(error) // 2]),
             _data(_largest(error)),
             _data(_largest(layer.channel("channel_error_bound"))),
             _data(_largest(layer.channel("channel_lower_bound"))),
         ]
         if calibrated:
-            output = told.get("output_error") or {}
-            row += [_fraction(output.get("predicted")), _fraction(output.get("measured"))]
+            output = told.output_error
+            found = (None, None) if output is None else (output.predicted, output.measured)
+            row += [_fraction(each) for each in found]
         rows.append(row)
     if len(layers) > 1:
-        old = sum(layer.entry["real_states_before"] for layer in layers)
-        new = sum(layer.entry["real_states_after"] for layer in layers)
+        old = sum(layer.told.real_states_before for layer in layers)
+        new = sum(layer.told.real_states_after for layer in layers)
         total = ["all", _from_to(old, new), _part(new, old, "")]
         rows.append([*total, *[""] * (len(head) - len(total))])
     text += f'<div class="beside">{figure}{page.table(head, rows, {len(layers): "total"})}</div>'
@@ -467,9 +465,9 @@ def _budget(layers: list[_Layer], entry: dict[str, Any]) -> str:
     return text + "</p>" + _endless(layers, entry)
 
 
-def _endless(layers: list[_Layer], entry: dict[str, Any]) -> str:
+def _endless(layers: list[_Layer], entry: Compression) -> str:
     """A warning where a refined channel's error is not of the sequences' length."""
-    if not entry.get("refine"):
+    if not entry.refine:
         return ""
     large = sum(int((layer.channel("channel_h2_error") > layer.h2_norm).sum()) for layer in layers)
     if not large:
@@ -484,9 +482,9 @@ def _endless(layers: list[_Layer], entry: dict[str, Any]) -> str:
 # 5. Kernels
 
 
-def _looked_at(entry: dict[str, Any]) -> int | None:
+def _looked_at(entry: Compression) -> int | None:
     """Samples of a sequence that refinement saw, or None where there was none."""
-    return int(entry["calibration"]["length"]) if entry.get("refine") else None
+    return entry.calibration.length if entry.refine and entry.calibration else None
 
 
 def _kernels(ranked: list[_Channel], length: int | None) -> str:
@@ -560,7 +558,7 @@ def _slowest(modes: Modes) -> str:
 # 7. Certificates
 
 
-def _certificates(ranked: list[_Channel], layers: list[_Layer], entry: dict[str, Any]) -> str:
+def _certificates(ranked: list[_Channel], layers: list[_Layer], entry: Compression) -> str:
     total = sum(layer.before.stable.channels for layer in layers)
     untouched = total - len(ranked)
     whole = f" {_channels(untouched)} of {total:,} lost nothing." if untouched else ""

@@ -8,9 +8,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from s4edge.model.history import last_compression, to_json
 from s4edge.model.sequence_model import SequenceModel
 
-# What an entry of the history may tell beside method and layers.
+# What the history may tell beside method and layers.
 _TOLD = ("allocate", "refine", "tolerance", "calibration", "output_error")
 
 
@@ -22,17 +23,13 @@ def compression_answer(
     A layer's ``error`` and ``error_bound`` are the largest over its channels; the measured
     H-infinity error and the bound of each channel stand beside them.
     """
-    entry = after.provenance.history[-1]
-    layers = []
-    for layer in entry["layers"]:
-        bounds = [value for value in layer["channel_error_bound"] if value is not None]
-        layers.append(
-            {
-                **layer,
-                "error": max(layer["channel_error"]),
-                "error_bound": max(bounds) if bounds else None,
-            }
-        )
+    compression = last_compression(after.provenance.history)
+    assert compression is not None
+    entry = to_json(compression)
+    layers = [
+        {**told, "error": layer.error, "error_bound": layer.error_bound}
+        for told, layer in zip(entry["layers"], compression.layers, strict=True)
+    ]
     return {
         "output": str(path),
         "method": entry["method"],

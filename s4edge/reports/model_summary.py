@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from s4edge.model.configuration import backward_name
+from s4edge.model.history import in_short
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
 
@@ -53,10 +54,7 @@ def summarize(model: SequenceModel, rate: float | None = None) -> dict[str, Any]
         "assumed": provenance.assumed,
         "notes": provenance.notes,
         "layers": layers,
-        "history": [
-            {key: value for key, value in entry.items() if key != "layers"}
-            for entry in provenance.history
-        ],
+        "history": [in_short(entry) for entry in provenance.history],
     }
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from s4edge.arrays import Float, Int
-from s4edge.compression.states.reducer import ReducerSettings
+from s4edge.compression.states.prepared import ReductionSettings
 from s4edge.compression.trade_off import TradeOff
 from s4edge.files import replacing
 from s4edge.reports.spectrum_plot import check_plot
@@ -21,7 +21,7 @@ _BLUE, _GREY, _RED = "#12324f", "#8a8a8a", "#c8402f"
 
 def sweep_answer(
     points: list[TradeOff],
-    settings: ReducerSettings,
+    settings: ReductionSettings,
     seconds: float,
     written: dict[str, Path | None],
 ) -> dict[str, Any]:

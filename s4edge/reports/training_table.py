@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from s4edge.model.history import to_json
 from s4edge.model.sequence_model import SequenceModel
 
 
@@ -18,7 +19,7 @@ def finetune_answer(
     A layer's ``error`` and ``error_bound`` are None: training moves a layer, it does not
     approximate it.
     """
-    entry = after.provenance.history[-1]
+    entry = to_json(after.provenance.history[-1])
     layers = []
     for old, new in zip(before.config.blocks, after.config.blocks, strict=True):
         layers.append(

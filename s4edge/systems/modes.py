@@ -147,6 +147,10 @@ class Modes:
             part.log_pole, part.weight, np.searchsorted(channels, part.channel), len(channels)
         )
 
+    def of_channel(self, channel: int) -> Modes:
+        """The modes of one channel."""
+        return self.of_channels(np.array([channel]))
+
     def kernel(self, length: int) -> FloatPerChannelAndSample:
         """(channels, length) the kernels, summed mode by mode (slow; for tests and plots)."""
         return self.at(np.arange(length))

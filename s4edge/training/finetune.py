@@ -22,6 +22,7 @@ from s4edge.files import replacing
 from s4edge.model.configuration import ModelConfig
 from s4edge.model.dropout import Dropout
 from s4edge.model.file import check_tensors
+from s4edge.model.history import Training
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.training.batches import Batch, Sequences, dropout_generator, split
 from s4edge.training.evaluate import predict
@@ -393,17 +394,19 @@ class _Run:
         )
         model = self.best.model(provenance)
         settings = self.settings
-        entry: dict[str, Any] = {
-            "did": "finetune", "task": self.task, "epochs": self.epoch,
-            "best_epoch": self.best.epoch, "samples": len(self.training), "seed": settings.seed,
-        }  # fmt: skip
-        if self.best.metric is not None:
-            entry[f"validation_{self.best.metric}"] = self.best.value
-        elif self.best.loss is not None:
-            entry["validation_loss"] = self.best.loss
-        if settings.distill or settings.match_layers:
-            entry["distill"] = settings.distill
-        model.provenance.history.append(entry)
+        taught = settings.distill or settings.match_layers
+        model.provenance.history.append(
+            Training(
+                task=self.task,
+                epochs=self.epoch,
+                best_epoch=self.best.epoch,
+                samples=len(self.training),
+                seed=settings.seed,
+                validation_accuracy=self.best.value,
+                validation_loss=self.best.loss if self.best.value is None else None,
+                distill=settings.distill if taught else None,
+            )
+        )
         return model
 
 

@@ -26,6 +26,7 @@ from s4edge.files import replacing
 from s4edge.foreign import check_file, parse_json, shown
 from s4edge.model.configuration import ModelConfig
 from s4edge.model.file import check_tensors
+from s4edge.model.history import Entry, from_json, to_json
 from s4edge.model.sequence_model import Provenance, SequenceModel
 
 _FORMAT = 2
@@ -81,7 +82,7 @@ class RunState:
     what: dict[str, Any]
     epoch: int
     config: dict[str, Any]
-    history: list[dict[str, Any]]
+    history: list[Entry]
     tensors: dict[str, Tensor]
     optimizer: dict[str, Any]
     seconds: float
@@ -104,6 +105,7 @@ class RunState:
         whole = {name: each.detach().cpu().contiguous().clone() for name, each in tensors.items()}
         with replacing(path) as temporary:
             try:
+                plain["history"] = [to_json(entry) for entry in self.history]
                 said = json.dumps({"format": _FORMAT, **plain})
                 save_file(whole, temporary, metadata={_KEY: said})
             except (OSError, SafetensorError) as error:
@@ -152,8 +154,9 @@ def _state(path: Path, said: Any, tensors: dict[str, Tensor]) -> RunState:
     for key, kind in kinds.items():
         if not isinstance(said[key], kind):
             raise S4EdgeError(f"its {key} is {shown(said[key])}")
-    if not all(isinstance(each, dict) for each in (*said["history"], *said["log"])):
-        raise S4EdgeError("its history is damaged")
+    if not all(isinstance(each, dict) for each in said["log"]):
+        raise S4EdgeError("its log is damaged")
+    history = [from_json(entry) for entry in said["history"]]
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith(_OPTIMIZER):
@@ -164,7 +167,7 @@ def _state(path: Path, said: Any, tensors: dict[str, Tensor]) -> RunState:
         best = Best(**{**best, "tensors": _under(_BEST, tensors)})
         check_tensors(path, ModelConfig.from_json(best.config), best.tensors)
     return RunState(
-        what=said["what"], epoch=said["epoch"], config=said["config"], history=said["history"],
+        what=said["what"], epoch=said["epoch"], config=said["config"], history=history,
         tensors=_under(_MODEL, tensors), seconds=said["seconds"], waited=said["waited"],
         optimizer={"state": moments, "param_groups": said["groups"]}, best=best, log=said["log"],
     )  # fmt: skip

@@ -13,6 +13,7 @@ from s4edge.compression.trade_off import trade_off
 from s4edge.data.dataset import Data, load_data
 from s4edge.files import check_writable
 from s4edge.model.file import save_model
+from s4edge.model.history import to_json
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.progress import Progress, silent
 from s4edge.reports.compression_page import check_report, write_report
@@ -95,7 +96,7 @@ def compress_file(
     save_model(small, output)
     answer = compression_answer(original, reduced.model, output, time.perf_counter() - started)
     if samples is not None:
-        answer["finetune"] = small.provenance.history[-1]
+        answer["finetune"] = to_json(small.provenance.history[-1])
     if report is not None:
         points = [trade_off(reduced.model)]
         write_report(report, original, reduced.model, points, reduced.curve, model.name)

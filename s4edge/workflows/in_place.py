@@ -17,6 +17,7 @@ from s4edge.checkpoints.live_module import carried_facts
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
 from s4edge.model.block import Block
+from s4edge.model.history import last_compression
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.workflows.compress import compress_model
 from s4edge.workflows.kernels_in_place import (
@@ -162,19 +163,18 @@ def compress_(
 
 
 def _told(name: str, small: SequenceModel) -> list[ReplacedLayer]:
-    report = []
-    for entry in small.provenance.history[-1]["layers"]:
-        bounds = [value for value in entry["channel_error_bound"] if value is not None]
-        report.append(
-            ReplacedLayer(
-                name=name + entry["name"].removeprefix("layer"),
-                real_states_before=entry["real_states_before"],
-                real_states_after=entry["real_states_after"],
-                error=max(entry["channel_error"]),
-                error_bound=float(max(bounds)) if bounds else None,
-            )
+    told = last_compression(small.provenance.history)
+    assert told is not None
+    return [
+        ReplacedLayer(
+            name=name + layer.name.removeprefix("layer"),
+            real_states_before=layer.real_states_before,
+            real_states_after=layer.real_states_after,
+            error=layer.error,
+            error_bound=layer.error_bound,
         )
-    return report
+        for layer in told.layers
+    ]
 
 
 def _find(module: nn.Module) -> dict[str, nn.Module]:

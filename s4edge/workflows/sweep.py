@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from s4edge.compression.states.reducer import Reducer
+from s4edge.compression.states.prepared import prepare
+from s4edge.compression.states.reducing import to_state
 from s4edge.compression.states.step import ReduceStates, predicted_curve
 from s4edge.compression.states.unit import units_of
 from s4edge.compression.trade_off import TradeOff, trade_off
@@ -121,12 +122,12 @@ def sweep_file(
 
     points, smallest = [point(original)], original
     with audience.progress("Reducing") as progress:
-        reducer = Reducer(original, settings, calibration, lambda done: progress(0.2 * done))
+        prepared = prepare(original, settings, calibration, lambda done: progress(0.2 * done))
         for index, size in enumerate(sizes):
             part = part_of(lambda done: progress(0.2 + 0.8 * done), index, len(sizes))
-            smallest = reducer.to_state(size, part)
+            smallest = to_state(prepared, size, part)
             points.append(point(smallest))
-    curve = predicted_curve(reducer)
+    curve = predicted_curve(prepared)
     if csv is not None:
         write_csv(csv, points)
     if plot is not None:

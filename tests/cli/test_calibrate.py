@@ -15,6 +15,7 @@ import torch
 from s4edge_command import Outcome, call, snapshot
 
 from s4edge import load
+from s4edge.model.history import to_json
 from s4edge.model.sequence_model import SequenceModel
 
 COUNT = 10
@@ -130,7 +131,7 @@ def test_shipped_checkpoint(tmp_path: Path, built: Path) -> None:
     assert found["output_error"]["same_class"] == 1
     assert found["bytes"] == (tmp_path / "out.safetensors").stat().st_size
 
-    (history,) = load(tmp_path / "out.safetensors").provenance.history
+    (history,) = map(to_json, load(tmp_path / "out.safetensors").provenance.history)
     assert history["output_error"] == found["output_error"]
     for entry, layer in zip(history["layers"], found["layers"], strict=True):
         assert all(entry[name] == layer[name] for name in CERTIFICATES)
@@ -156,7 +157,7 @@ def test_budget_is_not_exceeded(small: Path, model: str, state: str) -> None:
     uniform = answer(small, *arguments)
     allocated = answer(small, *arguments, "--allocate", "sensitivity")
     assert 0 < allocated["real_states"]["after"] <= uniform["real_states"]["after"]
-    (history,) = load(small / "out.safetensors").provenance.history
+    (history,) = map(to_json, load(small / "out.safetensors").provenance.history)
     orders = [order for layer in history["layers"] for order in layer["channel_real_states"]]
     assert sum(orders) == allocated["real_states"]["after"]
     if state == "5":

@@ -125,12 +125,12 @@ def test_measured_errors_lie_between_the_bounds(built: Path) -> None:
     spectra = model_spectra(s4edge.load(built / "model.pt"))
     (entry,) = s4edge.load(built / "model-s16.safetensors").provenance.history
     for spectrum, layer, block in zip(
-        spectra, entry["layers"], s4edge.load(built / "model.pt").blocks, strict=True
+        spectra, entry.layers, s4edge.load(built / "model.pt").blocks, strict=True
     ):
         bounds = spectrum.bounds(16)
         assert bounds is not None
         first = dense_hankel(block.systems)[:, 0]
-        error = np.array(layer["channel_error"]) / first
+        error = np.array(layer.channel_error) / first
         assert (bounds[0] * (1 - 1e-3) <= error).all()
         assert (error <= bounds[1] * (1 + 1e-3)).all()
 

@@ -308,8 +308,8 @@ def test_every_variant_is_saved_and_compressed(name: str, tmp_path: Path) -> Non
     assert back.config == small.config
     with torch.inference_mode():
         torch.testing.assert_close(back(sequences().float()), small(sequences().float()))
-    for layer in small.provenance.history[-1]["layers"]:
-        for error, bound in zip(layer["channel_error"], layer["channel_error_bound"], strict=True):
+    for layer in small.provenance.history[-1].layers:
+        for error, bound in zip(layer.channel_error, layer.channel_error_bound, strict=True):
             assert error <= bound * (1 + 1e-6) + 1e-9
 
 

@@ -10,12 +10,13 @@ from safetensors.torch import load_file, save_file
 import s4edge
 from s4edge import S4EdgeError
 from s4edge.model.file import load_model, read_description, save_model
+from s4edge.model.history import Compression
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_nothing_is_lost(tmp_path: Path, dtype: torch.dtype) -> None:
     model = random_model().to(dtype)
-    model.provenance.history.append({"did": "nothing"})
+    model.provenance.history.append(Compression(method="balanced", state=4))
     save_model(model, tmp_path / "m.safetensors")
     back = load_model(tmp_path / "m.safetensors")
     assert back.config == model.config

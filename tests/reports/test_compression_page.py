@@ -101,32 +101,32 @@ def checked(path: Path, model: SequenceModel) -> Page:
             assert target is None or target[1] in page.ids
     # Text that a browser's font would displace.
     assert "mathdefault" not in page.source
-    layers = model.provenance.history[-1]["layers"]
+    layers = model.provenance.history[-1].layers
     for section in ("budget", "hankel"):
         for layer in layers:
-            if section == "budget" or max(layer["channel_error"]) > 0:
-                assert layer["name"] in page.text[section]
+            if section == "budget" or max(layer.channel_error) > 0:
+                assert layer.name in page.text[section]
     (table,) = page.tables["budget"]
     for row, layer in zip(table[1:], layers, strict=False):
-        assert row[0][0] == layer["name"]
-        before, after = layer["real_states_before"], layer["real_states_after"]
+        assert row[0][0] == layer.name
+        before, after = layer.real_states_before, layer.real_states_after
         assert row[1][0] == f"{before:,} → {after:,}"
         keys = ("channel_error", "channel_error_bound", "channel_lower_bound")
         for (_, found), key in zip(row[4:7], keys, strict=True):
-            known = [value for value in layer[key] if value is not None]
+            known = [value for value in getattr(layer, key) if value is not None]
             assert found == max(known)
-        errors = sorted(layer["channel_error"])
+        errors = sorted(layer.channel_error)
         assert row[3][1] == errors[len(errors) // 2]
-        if "output_error" in layer:
-            assert row[7][1] == layer["output_error"]["predicted"]
-            assert row[8][1] == layer["output_error"]["measured"]
-    by_name = {layer["name"]: layer for layer in layers}
+        if layer.output_error is not None:
+            assert row[7][1] == layer.output_error.predicted
+            assert row[8][1] == layer.output_error.measured
+    by_name = {layer.name: layer for layer in layers}
     for table in page.tables["certificates"]:
         for row in table[1:]:
             layer, h = by_name[row[0][0]], int(row[1][0])
-            assert row[2][0].endswith(f" → {layer['channel_real_states'][h]}")
-            assert row[3][1] == layer["channel_error"][h]
-            assert row[5][1] == layer["channel_lower_bound"][h]
+            assert row[2][0].endswith(f" → {layer.channel_real_states[h]}")
+            assert row[3][1] == layer.channel_error[h]
+            assert row[5][1] == layer.channel_lower_bound[h]
         shares = [row[6][1] for row in table[1:]]
         assert shares == sorted(shares, key=lambda share: -share)
     return page
@@ -217,11 +217,11 @@ def test_calibrated_allocated_and_refined(tmp_path: Path, model: SequenceModel) 
     x = np.random.default_rng(0).standard_normal((24, 40, 1)).astype(np.float32)
     small = s4edge.compress(model, 3, calibration=x, allocate="sensitivity")
     entry = small.provenance.history[-1]
-    error = entry["output_error"]
+    error = entry.output_error
     states = small.config.real_states
     points = [
         point(64, state=8, output_error=0.0, metric="accuracy", value=0.75),
-        point(states, state=3, output_error=error["measured"], predicted=error["predicted"],
+        point(states, state=3, output_error=error.measured, predicted=error.predicted,
               metric="accuracy", value=0.5),
     ]  # fmt: skip
     totals = np.arange(1, 5000)
@@ -237,8 +237,8 @@ def test_calibrated_allocated_and_refined(tmp_path: Path, model: SequenceModel) 
     assert page.figures("trade-off") == 2
     (table,) = page.tables["trade-off"]
     assert [row[0][1] for row in table[1:]] == [64, states]
-    assert [row[3][1] for row in table[1:]] == [0, error["measured"]]
-    assert table[2][4][1] == error["predicted"]
+    assert [row[3][1] for row in table[1:]] == [0, error.measured]
+    assert table[2][4][1] == error.predicted
     assert [row[-1][1] for row in table[1:]] == [0.75, 0.5]
     assert "did not cut by these values" in page.text["hankel"]
 
@@ -262,13 +262,22 @@ def test_mean_squared_errors(tmp_path: Path, model: SequenceModel, small: Sequen
     assert page.tables["trade-off"][0][2][-1][1] == 2e-3
 
 
+def retell(model: SequenceModel, layer: int | None = None, **told: Any) -> None:
+    """Change what the last entry of the history tells of one layer, or of all."""
+    entry = model.provenance.history[-1]
+    layers = tuple(
+        dataclasses.replace(each, **told) if layer in (None, index) else each
+        for index, each in enumerate(entry.layers)
+    )
+    model.provenance.history[-1] = dataclasses.replace(entry, layers=layers)
+
+
 def test_names_are_escaped(tmp_path: Path) -> None:
     names = ('<script>alert("1")</script> & $x_1$', "b'\"<b>&amp;$")
     model = small_model(names=names)
     small = compress_model(model, 3)
     # Other orders in every channel, for the heat map to be there.
-    for layer in small.provenance.history[-1]["layers"]:
-        layer["channel_real_states"] = [1, 2, 3, 3]
+    retell(small, channel_real_states=(1, 2, 3, 3))
     title = "<script>evil()</script> & $\\frac{a}{$ </title>"
     path = tmp_path / "report.html"
     write_report(path, model, small, [], title=title)
@@ -292,10 +301,10 @@ def test_a_layer_that_lost_nothing(tmp_path: Path) -> None:
     mixed = compress_model(model, 3)
     untouched = model.blocks[0]
     mixed.blocks[0] = copy.deepcopy(untouched)  # type: ignore[index]
-    layer = mixed.provenance.history[-1]["layers"][0]
-    layer["channel_real_states"], layer["real_states_after"] = [8] * 4, 32
-    for key in ("error", "error_bound", "h2_error", "lower_bound"):
-        layer[f"channel_{key}"] = [0.0] * 4
+    nothing = {
+        f"channel_{key}": (0.0,) * 4 for key in ("error", "error_bound", "h2_error", "lower_bound")
+    }
+    retell(mixed, 0, channel_real_states=(8,) * 4, real_states_after=32, **nothing)
     write_report(path, model, mixed, [])
     page = checked(path, mixed)
     assert "4 channels of 8 lost nothing" in page.text["certificates"]
@@ -304,9 +313,9 @@ def test_a_layer_that_lost_nothing(tmp_path: Path) -> None:
 
 def test_what_is_not_known_is_a_dash(tmp_path: Path, model: SequenceModel) -> None:
     small = compress_model(model, 3)
-    layer = small.provenance.history[-1]["layers"][0]
-    layer["channel_error_bound"][1] = None
-    layer["channel_error_bound"][2] = float("nan")
+    bounds = list(small.provenance.history[-1].layers[0].channel_error_bound)
+    bounds[1], bounds[2] = None, float("nan")
+    retell(small, 0, channel_error_bound=tuple(bounds))
     path = tmp_path / "report.html"
     write_report(path, model, small, [])
     checked(path, small)

@@ -14,6 +14,7 @@ import torch
 from s4edge.api import evaluate
 from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
+from s4edge.model.history import Compression, Training
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.systems.balancing import hankel_singular_values
 from s4edge.training.finetune import TrainingWatch, finetune_model
@@ -49,7 +50,7 @@ def test_learns_classes(trained: SequenceModel) -> None:
     test = tones(seed=1)
     assert evaluate(start(), test).value < 0.6
     assert evaluate(trained, test).value > 0.9
-    assert trained.provenance.history[-1]["did"] == "finetune"
+    assert isinstance(trained.provenance.history[-1], Training)
 
 
 def test_learns_in_bfloat16() -> None:
@@ -117,7 +118,7 @@ def test_reduction_on_the_way(trained: SequenceModel) -> None:
     small = finetune_model(trained, tones(), settings, reduce=compress_model, watch=watch)
     assert [line.get("real_states") for line in lines[1:]] == [128] * 3 + [64] * 3 + [32] * 3
     assert small.config.real_states == 32
-    assert [entry["did"] for entry in small.provenance.history].count("compress") == 2
+    assert sum(isinstance(entry, Compression) for entry in small.provenance.history) == 2
     assert evaluate(small, tones(seed=1)).value > 0.9
 
 
@@ -130,13 +131,13 @@ def test_the_best_epoch_is_kept() -> None:
     )
     best = max(line["accuracy"] for line in lines)
     assert evaluate(model, tones(seed=1)).value == pytest.approx(best)
-    assert lines[model.provenance.history[-1]["best_epoch"]]["accuracy"] == best
+    assert lines[model.provenance.history[-1].best_epoch]["accuracy"] == best
 
 
 def test_it_ends_when_nothing_gets_better(trained: SequenceModel) -> None:
     settings = dataclasses.replace(SETTINGS, rate=0.0, pole_rate=0.0, step_rate=0.0, patience=2)
     model = finetune_model(trained, tones(), settings)
-    assert model.provenance.history[-1]["epochs"] == 2
+    assert model.provenance.history[-1].epochs == 2
     for name, tensor in trained.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor)
 

@@ -10,6 +10,7 @@ import torch
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import BlockConfig, ModelConfig, SystemsConfig
 from s4edge.model.file import load_model, save_model
+from s4edge.model.history import Compression
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
 from s4edge.systems.balancing import hankel_singular_values
@@ -114,8 +115,8 @@ def test_at_full_size_every_tensor_stays_to_the_bit(method: str, dtype: torch.dt
     small = compress_model(model, 11, method)
     assert_identical(tensors_of(small), tensors_of(model))
     assert small.config == model.config
-    for layer in small.provenance.history[-1]["layers"]:
-        assert layer["channel_error"] == layer["channel_error_bound"] == [0] * 5
+    for layer in small.provenance.history[-1].layers:
+        assert layer.channel_error == layer.channel_error_bound == (0,) * 5
 
 
 @pytest.mark.parametrize("method", BOUNDED)
@@ -127,14 +128,14 @@ def test_errors_are_measured_and_within_their_bounds(
     model = model_of(*RAGGED, dtype=dtype)
     small = compress_model(model, state, method)
     (entry,) = small.provenance.history
-    assert (entry["did"], entry["method"], entry["state"]) == ("compress", method, state)
-    for before, after, layer in zip(model.blocks, small.blocks, entry["layers"], strict=True):
+    assert (type(entry), entry.method, entry.state) == (Compression, method, state)
+    for before, after, layer in zip(model.blocks, small.blocks, entry.layers, strict=True):
         original, kept = before.systems.modes(), after.systems.modes()
         assert (kept.real_states <= state).all()
-        assert layer["name"] == before.config.name
-        assert layer["real_states_before"] == original.real_states.sum()
-        assert layer["real_states_after"] == kept.real_states.sum()
-        error, bound = np.array(layer["channel_error"]), np.array(layer["channel_error_bound"])
+        assert layer.name == before.config.name
+        assert layer.real_states_before == original.real_states.sum()
+        assert layer.real_states_after == kept.real_states.sum()
+        error, bound = np.array(layer.channel_error), np.array(layer.channel_error_bound)
         gain = hinf_distance(original, Modes.make([], [], [], 5))
         np.testing.assert_allclose(error, hinf_distance(original, kept), atol=1e-12 * gain.max())
         assert (error <= bound + 1e-10 * gain).all()
@@ -154,8 +155,8 @@ def test_rounding_to_the_stored_numbers_counts_in_the_bound() -> None:
         for first in (0, 3):
             systems.pair_log_decay[first + 1] = systems.pair_log_decay[first]
             systems.pair_angle[first + 1] = systems.pair_angle[first]
-    entry = compress_model(model, 4).provenance.history[-1]["layers"][0]
-    error, bound = np.array(entry["channel_error"]), np.array(entry["channel_error_bound"])
+    entry = compress_model(model, 4).provenance.history[-1].layers[0]
+    error, bound = np.array(entry.channel_error), np.array(entry.channel_error_bound)
     gain = hinf_distance(systems.modes(), Modes.make([], [], [], 2))
     assert (error > 1e-9 * gain).all()
     # Both are found by a search; of differences this small relative to the gain, to 1e-4.
@@ -211,7 +212,7 @@ def test_the_original_is_left_as_it_is() -> None:
 
 def test_compressing_twice_adds_to_the_history() -> None:
     small = compress_model(compress_model(model_of(*RAGGED), 6), 2)
-    assert [entry["state"] for entry in small.provenance.history] == [6, 2]
+    assert [entry.state for entry in small.provenance.history] == [6, 2]
     assert [block.systems.config.state_size for block in small.blocks] == [2, 2]
 
 
@@ -278,12 +279,12 @@ def test_a_compressed_ragged_model_is_saved_loaded_and_run(
 def test_systems_that_run_backward_are_reduced_too() -> None:
     model = model_of(RAGGED[0], backward=True)
     small = compress_model(model, 4)
-    layers = small.provenance.history[-1]["layers"]
+    layers = small.provenance.history[-1].layers
     assert len(layers) == 2
     for name, layer in zip(("systems", "backward_systems"), layers, strict=True):
         before, after = getattr(model.blocks[0], name), getattr(small.blocks[0], name)
         error = hinf_distance(before.modes(), after.modes())
-        np.testing.assert_allclose(layer["channel_error"], error, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(layer.channel_error, error, rtol=1e-9, atol=1e-12)
         assert (after.modes().real_states <= 4).all()
     assert small.config.blocks[0].backward == small.blocks[0].backward_systems.config
 
@@ -304,8 +305,8 @@ def test_a_state_size_above_the_models_is_refused() -> None:
 
 def test_numpy_whole_numbers_will_do() -> None:
     small = compress_model(model_of(*RAGGED), np.int64(3))
-    assert small.provenance.history[-1]["state"] == 3
-    assert type(small.provenance.history[-1]["state"]) is int
+    assert small.provenance.history[-1].state == 3
+    assert type(small.provenance.history[-1].state) is int
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
@@ -333,14 +334,14 @@ def test_growing_modes_are_kept_and_the_others_reduced(
         assert torch.equal(getattr(before, name), getattr(after, name))
     states = 2 * np.array(after.config.pairs) + after.config.reals
     assert (states + 2 * np.array(after.config.growing) <= state).all()
-    layer = small.provenance.history[-1]["layers"][0]
-    bound = np.array(layer["channel_error_bound"])
+    layer = small.provenance.history[-1].layers[0]
+    bound = np.array(layer.channel_error_bound)
     difference = (before.kernel(LENGTH) - after.kernel(LENGTH)).detach().numpy()
     # The error's norm bounds its largest sample and its energy.
     gain = hinf_distance(stable(before), Modes.make([], [], [], 4))
     assert (np.linalg.norm(difference, axis=1) <= bound + 1e-9 * gain + 1e-12).all()
-    assert (np.array(layer["channel_error"]) <= bound + 1e-9 * gain).all()
-    assert layer["channel_error"][3] == 0
+    assert (np.array(layer.channel_error) <= bound + 1e-9 * gain).all()
+    assert layer.channel_error[3] == 0
     assert (difference[3] == 0).all()
 
 

@@ -35,15 +35,6 @@ class Certificates:
     bound: FloatPerChannel
     lower: FloatPerChannel
 
-    def to_json(self) -> dict[str, Any]:
-        """As `channel_...` keys of an entry of the history."""
-        return {
-            "channel_error": self.hinf.tolist(),
-            "channel_error_bound": self.bound.tolist(),
-            "channel_h2_error": self.h2.tolist(),
-            "channel_lower_bound": self.lower.tolist(),
-        }
-
 
 def certify(
     before: Modes,

@@ -9,7 +9,9 @@ import numpy as np
 from s4edge.arrays import Float, Int
 from s4edge.compression.states.calibration import Calibration
 from s4edge.compression.states.methods.registry import find_method
-from s4edge.compression.states.reducer import Reducer, ReducerSettings
+from s4edge.compression.states.prepared import Prepared, ReductionSettings, prepare
+from s4edge.compression.states.reducing import to_state, to_total
+from s4edge.compression.trade_off import trade_off
 from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.progress import Progress, part_of, silent
@@ -61,7 +63,7 @@ class ReduceStates:
                 "reduction takes states away; choose a smaller one"
             )
 
-    def settings(self, calibration: Calibration | None) -> ReducerSettings:
+    def settings(self, calibration: Calibration | None) -> ReductionSettings:
         """What of it does not depend on the size. Raises S4EdgeError where parts do not fit."""
         refinable = find_method(self.method).refinable
         if self.allocate not in ("uniform", "sensitivity"):
@@ -79,7 +81,8 @@ class ReduceStates:
         if self.refine and not refinable:
             raise S4EdgeError(f"{self.method} cannot be refined: it would be another method then")
         refine = calibration is not None and refinable if self.refine is None else self.refine
-        return ReducerSettings(self.method, by_sensitivity or to_tolerance, refine, self.horizon)
+        allocated = by_sensitivity or to_tolerance
+        return ReductionSettings(self.method, allocated, refine, self.horizon)
 
 
 @dataclass(frozen=True)
@@ -117,14 +120,14 @@ def reduce_states(
         S4EdgeError: ``step`` is out of range or lacks something, or modes that grow leave no room.
     """
     step.check(model)
-    reducer = Reducer(model, step.settings(calibration), calibration, part_of(progress, 0, 2))
+    prepared = prepare(model, step.settings(calibration), calibration, part_of(progress, 0, 2))
     rest = part_of(progress, 1, 2)
     if step.state is not None:
-        small = reducer.to_state(int(step.state), rest)
+        small = to_state(prepared, int(step.state), rest)
     else:
         assert step.tolerance is not None
-        small = _to_tolerance(reducer, step.tolerance, rest)
-    return ReducedStates(small, predicted_curve(reducer))
+        small = _to_tolerance(prepared, step.tolerance, rest)
+    return ReducedStates(small, predicted_curve(prepared))
 
 
 def check_state_size(state: int | None) -> None:
@@ -133,32 +136,36 @@ def check_state_size(state: int | None) -> None:
         raise S4EdgeError(f"the state size must be a whole number from 1 up, got {state}")
 
 
-def predicted_curve(reducer: Reducer) -> tuple[Int, Float] | None:
+def predicted_curve(prepared: Prepared) -> tuple[Int, Float] | None:
     """Totals of real states, and the relative error of the output that allocation predicts."""
-    if reducer.walk is None:
+    if prepared.budget is None:
         return None
-    kept = int(sum(unit.kept_states.sum() for unit in reducer.units))
-    return reducer.walk.total + kept, np.sqrt(reducer.walk.error)
+    kept = int(sum(unit.kept_states.sum() for unit in prepared.units))
+    walk = prepared.budget.walk
+    return walk.total + kept, np.sqrt(walk.error)
 
 
-def _to_tolerance(reducer: Reducer, tolerance: float, progress: Progress) -> SequenceModel:
+def _to_tolerance(prepared: Prepared, tolerance: float, progress: Progress) -> SequenceModel:
     """The smallest total whose predicted error is under the tolerance, and the measured one too.
 
     The prediction is corrected by what it was off at the last total that was tried.
     """
+    budget, largest = prepared.budget, prepared.largest_total
+    assert budget is not None
     best: SequenceModel | None = None
     aim = tolerance
     for attempt in range(_MOST_CORRECTIONS):
         last = attempt + 1 == _MOST_CORRECTIONS
-        total = reducer.largest_total if last else reducer.smallest_total(aim)
+        total = largest if last else budget.smallest_total(aim)
         part = part_of(progress, min(attempt, _CORRECTIONS - 1), _CORRECTIONS)
-        small = reducer.to_total(total, part, tolerance)
-        found = small.provenance.history[-1]["output_error"]["measured"]
+        small = to_total(prepared, total, tolerance, part)
+        found = trade_off(small).output_error
+        assert found is not None
         fewest = best is None or small.config.real_states < best.config.real_states
         if found <= tolerance and fewest:
             best = small
         # Close enough from below: a smaller total would not be worth another round.
-        if 0.85 * tolerance <= found <= tolerance or total >= reducer.largest_total:
+        if 0.85 * tolerance <= found <= tolerance or total >= largest:
             break
         late = attempt + 1 >= _CORRECTIONS
         if late and best is not None:

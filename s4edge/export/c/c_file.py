@@ -18,6 +18,7 @@ from s4edge.export.checking import COARSE_TOLERANCE, TOLERANCE, Wanted, wanted_o
 from s4edge.export.lowering import Program, lower
 from s4edge.export.lowering.reference import run
 from s4edge.files import check_writable, replacing, write_text
+from s4edge.model.history import in_short
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.runtime.c_compiler import Compiler, compile_library, find_compiler
 from s4edge.runtime.c_library import CLibrary, open_library
@@ -297,8 +298,8 @@ def _about(
         f"{len(config.blocks)} blocks, {config.real_states:,} states, "
         f"{program.multiply_adds:,} multiply-adds a sample, matrices in {precision}.",
     ]
-    for entry in provenance.history:
-        told = ", ".join(f"{k} {v}" for k, v in entry.items() if k not in ("did", "layers"))
+    for entry in map(in_short, provenance.history):
+        told = ", ".join(f"{key} {value}" for key, value in entry.items() if key != "did")
         lines.append(f"{entry['did']}: {told}")
     lines.append(
         "It has not been run: there was no compiler that works." if error is None

@@ -19,7 +19,8 @@ from s4edge.compression.states.calibration import (
     working_copy,
 )
 from s4edge.compression.states.output_descent import descend
-from s4edge.compression.states.reducer import Reducer
+from s4edge.compression.states.prepared import Prepared, prepare
+from s4edge.compression.states.reducing import to_state
 from s4edge.compression.states.step import ReduceStates
 from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
@@ -49,20 +50,20 @@ def accuracy(model: SequenceModel, data: tuple[torch.Tensor, torch.Tensor]) -> f
         return float((model(x).argmax(dim=1) == y).double().mean())
 
 
-def reducer_of(model: SequenceModel, x: torch.Tensor, allocate: str, refine: bool) -> Reducer:
+def prepared(model: SequenceModel, x: torch.Tensor, allocate: str, refine: bool) -> Prepared:
     calibration = calibration_of(model, x)
     settings = ReduceStates(allocate=allocate, refine=refine).settings(calibration)
-    return Reducer(model, settings, calibration)
+    return prepare(model, settings, calibration)
 
 
 @pytest.fixture(scope="module")
-def refined(model: SequenceModel, data: tuple[torch.Tensor, torch.Tensor]) -> Reducer:
-    return reducer_of(model, data[0][:SEQUENCES], "sensitivity", True)
+def refined(model: SequenceModel, data: tuple[torch.Tensor, torch.Tensor]) -> Prepared:
+    return prepared(model, data[0][:SEQUENCES], "sensitivity", True)
 
 
 @pytest.fixture(scope="module")
-def small(refined: Reducer) -> SequenceModel:
-    return refined.to_state(8)
+def small(refined: Prepared) -> SequenceModel:
+    return to_state(refined, 8)
 
 
 def test_an_eighth_of_the_states_costs_hardly_any_accuracy(
@@ -77,26 +78,26 @@ def test_an_eighth_of_the_states_costs_hardly_any_accuracy(
 
 def test_the_prediction_holds_where_the_model_is_linear(small: SequenceModel) -> None:
     entry = small.provenance.history[-1]
-    error = entry["output_error"]
-    assert error["measured"] == pytest.approx(error["predicted"], rel=0.25)
-    for layer in entry["layers"]:
-        assert layer["output_error"]["measured"] < 2 * layer["output_error"]["predicted"]
-    assert error["same_class"] > 0.97
+    error = entry.output_error
+    assert error.measured == pytest.approx(error.predicted, rel=0.25)
+    for layer in entry.layers:
+        assert layer.output_error.measured < 2 * layer.output_error.predicted
+    assert error.same_class > 0.97
 
 
 def test_certificates_hold(model: SequenceModel, small: SequenceModel) -> None:
     for before, after, layer in zip(
-        model.blocks, small.blocks, small.provenance.history[-1]["layers"], strict=True
+        model.blocks, small.blocks, small.provenance.history[-1].layers, strict=True
     ):
-        hinf = np.array(layer["channel_error"])
-        bound = np.array(layer["channel_error_bound"])
-        lower = np.array(layer["channel_lower_bound"])
-        h2 = np.array(layer["channel_h2_error"])
+        hinf = np.array(layer.channel_error)
+        bound = np.array(layer.channel_error_bound)
+        lower = np.array(layer.channel_lower_bound)
+        h2 = np.array(layer.channel_h2_error)
         assert (lower <= hinf * (1 + 1e-6) + 1e-9).all()
         assert (hinf <= bound * (1 + 1e-6) + 1e-9).all()
         assert (h2 <= hinf * (1 + 1e-6)).all()
         states = after.systems.modes().real_states
-        assert layer["channel_real_states"] == states.tolist()
+        assert layer.channel_real_states == tuple(states.tolist())
         # By the fast Fourier transform of long kernels, D on their first sample.
         difference = (before.systems.kernel(2**15) - after.systems.kernel(2**15)).detach()
         difference[:, 0] += (before.systems.D - after.systems.D).detach().double()
@@ -121,12 +122,13 @@ def test_streams_as_it_convolves(
         assert torch.allclose(small.stream(x)[:, -1], small(x), atol=1e-4)
 
 
-def test_the_budget_goes_down_with_the_size(refined: Reducer) -> None:
+def test_the_budget_goes_down_with_the_size(refined: Prepared) -> None:
     totals = np.array([200, 400, 800, 1600])
-    predicted = refined.predicted(totals)
+    budget = refined.budget
+    predicted = budget.predicted(totals)
     assert (np.diff(predicted) < 0).all()
     for total in totals:
-        assert refined.smallest_total(float(refined.predicted(np.array([total]))[0])) <= total
+        assert budget.smallest_total(float(budget.predicted(np.array([total]))[0])) <= total
 
 
 def test_a_tolerance_is_kept(data: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -137,8 +139,8 @@ def test_a_tolerance_is_kept(data: tuple[torch.Tensor, torch.Tensor]) -> None:
     )
     for small, tolerance in ((loose, 0.3), (tight, 0.1)):
         entry = small.provenance.history[-1]
-        assert entry["output_error"]["measured"] <= tolerance
-        assert entry["tolerance"] == tolerance
+        assert entry.output_error.measured <= tolerance
+        assert entry.tolerance == tolerance
     assert loose.config.real_states < tight.config.real_states < model.config.real_states
 
 
@@ -204,7 +206,7 @@ def test_ragged_and_two_directions(allocate: str, refine: bool, backward: bool) 
     for block in small.blocks:
         for systems in (block.systems, block.backward_systems):
             assert systems is None or systems.modes().is_stable.all()
-    error = small.provenance.history[-1]["output_error"]["measured"]
+    error = small.provenance.history[-1].output_error.measured
     with torch.no_grad():
         found = float((small(x) - model(x)).norm() / model(x).norm())
     assert error == pytest.approx(found, rel=1e-3)
@@ -224,7 +226,7 @@ def test_at_full_size_every_tensor_stays_to_the_bit() -> None:
     model = model_of(*RAGGED)
     small = s4edge.compress(model, 11, calibration=random_data(model))
     assert_identical(tensors_of(small), tensors_of(model))
-    assert small.provenance.history[-1]["output_error"]["measured"] == 0
+    assert small.provenance.history[-1].output_error.measured == 0
 
 
 def test_what_stands_behind_a_sequence_does_not_matter() -> None:
@@ -259,11 +261,11 @@ def test_methods_that_move_the_feedthrough(model: SequenceModel) -> None:
     """Their ``D`` is stored, and the error is measured with it."""
     for method in ("singular-perturbation", "hankel"):
         small = s4edge.compress(model, 16, method=method)
-        layer = small.provenance.history[-1]["layers"][0]
+        layer = small.provenance.history[-1].layers[0]
         before, after = model.blocks[0].systems, small.blocks[0].systems
         assert not torch.equal(before.D, after.D)
-        hinf = np.array(layer["channel_error"])
-        assert (hinf <= np.array(layer["channel_error_bound"]) * (1 + 1e-6)).all()
+        hinf = np.array(layer.channel_error)
+        assert (hinf <= np.array(layer.channel_error_bound) * (1 + 1e-6)).all()
         without = hinf_distance(before.modes(), after.modes())
         assert np.median(hinf / without) < 1
         # At frequency 0 the whole gain is kept.

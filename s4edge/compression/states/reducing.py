@@ -1,0 +1,220 @@
+"""A prepared model reduced to a size, with what was lost in its history."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+
+from s4edge.arrays import Float, Int
+from s4edge.compression.states.calibration import Calibration, output_on, working_copy
+from s4edge.compression.states.candidates import Candidate
+from s4edge.compression.states.certificates import certify
+from s4edge.compression.states.fitting import layer_by_layer
+from s4edge.compression.states.observed import Observed, relative_error
+from s4edge.compression.states.output_descent import descend
+from s4edge.compression.states.prepared import Prepared
+from s4edge.compression.states.unit import Unit, install, systems_of
+from s4edge.model.history import CalibratedOn, Compression, OutputError, ReducedLayer
+from s4edge.model.sequence_model import SequenceModel
+from s4edge.model.systems import DiagonalSystems
+from s4edge.progress import Progress, part_of, silent
+
+# Above that relative error of the output all layers are moved together, in rounds of so many steps.
+_NOT_LINEAR = 0.05
+_DESCENT = 40
+
+
+def to_state(prepared: Prepared, state: int, progress: Progress = silent) -> SequenceModel:
+    """Reduced to a state size, in the checkpoint's own count of ``d_state``.
+
+    Where states are allocated, the size is the average.
+
+    Raises:
+        S4EdgeError: growing modes leave no room.
+    """
+    orders = [unit.uniform_orders(state) for unit in prepared.units]
+    if prepared.budget is not None:
+        orders = prepared.budget.orders(int(sum(each.sum() for each in orders)))
+    return _reduced(prepared, _Size(orders, state=state), progress)
+
+
+def to_total(
+    prepared: Prepared, total: int, tolerance: float, progress: Progress = silent
+) -> SequenceModel:
+    """Reduced to a total of real states of stable modes, allocated.
+
+    Args:
+        prepared: with a budget.
+        total: of all units.
+        tolerance: which the total is meant to keep, for the history.
+        progress: called with the fraction done.
+    """
+    assert prepared.budget is not None
+    size = _Size(prepared.budget.orders(total), tolerance=tolerance)
+    return _reduced(prepared, size, progress)
+
+
+@dataclass(frozen=True)
+class _Size:
+    """Orders by unit, (channels,) real states each, and what was asked for."""
+
+    orders: list[Int]
+    state: int | None = None
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True)
+class _AlongData:
+    """What was done on calibration data, and the model's output error then.
+
+    ``predicted`` and ``measured`` are the output's with each unit and all before it reduced.
+    """
+
+    candidates: list[Candidate]
+    error: OutputError
+    predicted: list[float]
+    measured: list[float]
+
+
+def _reduced(prepared: Prepared, size: _Size, progress: Progress) -> SequenceModel:
+    small = copy.deepcopy(prepared.model)
+    observed, settings = prepared.observed, prepared.settings
+    along = None
+    if observed is None:
+        candidates = []
+        for index, (each, orders) in enumerate(zip(prepared.candidates, size.orders, strict=True)):
+            candidate = each.of(orders)
+            _put(prepared, small, size, each.unit, orders, candidate)
+            candidates.append(candidate)
+            progress((index + 1) / len(prepared.candidates))
+    else:
+        along = _along_data(prepared, small, size, observed, progress)
+        candidates = along.candidates
+    _set_configuration(small)
+    errors: list[OutputError | None] = [None] * len(candidates)
+    if along is not None:
+        each_error = zip(along.predicted, along.measured, strict=True)
+        errors = [OutputError(predicted=ours, measured=its) for ours, its in each_error]
+    told = zip(prepared.units, candidates, errors, strict=True)
+    entry = Compression(
+        method=settings.method,
+        allocate="sensitivity" if settings.allocated else "uniform",
+        refine=settings.refined,
+        state=size.state,
+        tolerance=size.tolerance,
+        calibration=None if observed is None else _calibrated_on(observed.calibration),
+        output_error=None if along is None else along.error,
+        layers=tuple(_told(small, *each) for each in told),
+    )
+    small.provenance.history.append(entry)
+    progress(1)
+    return small
+
+
+def _put(
+    prepared: Prepared,
+    small: SequenceModel,
+    size: _Size,
+    unit: Unit,
+    orders: Int,
+    candidate: Candidate,
+) -> DiagonalSystems:
+    """Install a unit's candidate in the smaller model."""
+    config = unit.systems.config
+    state = (orders + unit.kept_states).sum() / unit.stable.channels / config.states_per_size
+    if size.state is not None and prepared.budget is None:
+        state = min(size.state, config.state_size)
+    systems = unit.with_modes(candidate.modes, candidate.feedthrough, round(float(state), 3))
+    install(small.blocks[unit.block], unit, systems)
+    return systems
+
+
+def _along_data(
+    prepared: Prepared,
+    small: SequenceModel,
+    size: _Size,
+    observed: Observed,
+    progress: Progress,
+) -> _AlongData:
+    """Layer by layer on what the layers reduced so far deliver, then all together."""
+    refined = prepared.settings.refined
+
+    def put(unit: Unit, orders: Int, candidate: Candidate) -> DiagonalSystems:
+        return _put(prepared, small, size, unit, orders, candidate)
+
+    with torch.no_grad():
+        fitted = layer_by_layer(
+            prepared.model, prepared.candidates, size.orders, observed, refined, put,
+            part_of(progress, 0, 2),
+        )  # fmt: skip
+    _set_configuration(small)
+    aim, calibration = observed.output, observed.calibration
+    candidates, before_descent = fitted.candidates, None
+    after = output_on(working_copy(small), calibration)
+    found = relative_error(after, aim)
+    if refined and found > _NOT_LINEAR:
+        before_descent = found
+        descend(small, prepared.model, calibration, aim, _DESCENT, part_of(progress, 1, 2))
+        after = output_on(working_copy(small), calibration)
+        found = relative_error(after, aim)
+        candidates = [
+            _moved(systems_of(small, unit), each)
+            for unit, each in zip(prepared.units, candidates, strict=True)
+        ]
+    same_class = None
+    if aim.ndim == 2 and aim.shape[1] > 1:
+        same_class = float((aim.argmax(dim=1) == after.argmax(dim=1)).double().mean())
+    error = OutputError(
+        predicted=fitted.predicted[-1],
+        layer_by_layer=before_descent,
+        measured=found,
+        same_class=same_class,
+    )
+    measured = observed.error_by_unit(small, prepared.units)
+    return _AlongData(candidates, error, fitted.predicted, measured)
+
+
+def _moved(systems: DiagonalSystems, candidate: Candidate) -> Candidate:
+    """What descent left of a candidate: nothing is known of it but what can be measured."""
+    stored = systems.modes()
+    unknown: Float = candidate.bound * float("nan")
+    return Candidate(stored.select(stored.is_stable), candidate.feedthrough, unknown)
+
+
+def _calibrated_on(calibration: Calibration) -> CalibratedOn:
+    return CalibratedOn(
+        source=calibration.source,
+        sequences=len(calibration),
+        given=calibration.given,
+        length=calibration.length,
+    )
+
+
+def _told(
+    small: SequenceModel, unit: Unit, candidate: Candidate, error: OutputError | None
+) -> ReducedLayer:
+    systems = systems_of(small, unit)
+    stored = systems.modes()
+    shift = (systems.D - unit.systems.D).detach().double().numpy()
+    certificates = certify(
+        unit.stable, candidate.modes, stored.select(stored.is_stable), shift, candidate.bound
+    )
+    return ReducedLayer(
+        name=unit.name,
+        real_states_before=unit.systems.config.real_states,
+        real_states_after=systems.config.real_states,
+        channel_real_states=tuple(stored.real_states.tolist()),
+        channel_error=tuple(certificates.hinf.tolist()),
+        channel_error_bound=tuple(certificates.bound.tolist()),
+        channel_h2_error=tuple(certificates.h2.tolist()),
+        channel_lower_bound=tuple(certificates.lower.tolist()),
+        output_error=error,
+    )
+
+
+def _set_configuration(model: SequenceModel) -> None:
+    blocks = tuple(block.config for block in model.blocks)
+    model.config = dataclasses.replace(model.config, blocks=blocks)

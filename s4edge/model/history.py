@@ -1,0 +1,188 @@
+"""What was done to a model: one entry per compression or training.
+
+Entries are written into a model's file as JSON objects whose ``did`` says which kind they are.
+Nothing else reads or writes that form.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal, Union
+
+from s4edge.errors import S4EdgeError
+from s4edge.model.from_json import build
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputError:
+    """Relative error of the model's output on calibration data, ``|y - y'| / |y|``.
+
+    Attributes:
+        predicted: to first order, before anything was measured.
+        layer_by_layer: measured before all layers were moved together, where they were.
+        measured: in the end.
+        same_class: share of the sequences whose largest score is the same one; None where the
+            output is no scores.
+    """
+
+    predicted: float | None
+    layer_by_layer: float | None = None
+    measured: float
+    same_class: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedLayer:
+    """The systems of one layer in one direction, and the errors of their channels.
+
+    Attributes:
+        name: of the layer.
+        real_states_before: of all channels.
+        real_states_after: of all channels.
+        channel_real_states: (channels,) afterwards; None in files that do not tell.
+        channel_error: (channels,) measured H-infinity norms.
+        channel_h2_error: (channels,) H2 norms.
+        channel_error_bound: (channels,) upper bounds of the H-infinity norms; None where there is
+            none.
+        channel_lower_bound: (channels,) H-infinity errors that no system of that order goes below.
+        output_error: of the model's output with this layer and all before it reduced.
+    """
+
+    name: str
+    real_states_before: int
+    real_states_after: int
+    channel_real_states: tuple[int, ...] | None = None
+    channel_error: tuple[float, ...]
+    channel_error_bound: tuple[float | None, ...]
+    channel_h2_error: tuple[float, ...] | None = None
+    channel_lower_bound: tuple[float, ...] | None = None
+    output_error: OutputError | None = None
+
+    @property
+    def error(self) -> float:
+        """The largest of its channels."""
+        return max(self.channel_error)
+
+    @property
+    def error_bound(self) -> float | None:
+        """The largest bound of a channel; None where no channel has one."""
+        return max((b for b in self.channel_error_bound if b is not None), default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibratedOn:
+    """The sequences that a compression was calibrated on.
+
+    Attributes:
+        source: where they came from.
+        sequences: that were used.
+        given: that there were.
+        length: samples of each.
+    """
+
+    source: str
+    sequences: int
+    given: int | None = None
+    length: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compression:
+    """A reduction of the states.
+
+    Attributes:
+        format: "upstream" where it was written for upstream's classes.
+        method: its name.
+        allocate: "uniform" or "sensitivity".
+        refine: whether the result was moved downhill on calibration data.
+        state: the state size that was asked for, or None.
+        tolerance: the output error that was asked for instead.
+        calibration: None without.
+        output_error: of the whole model on the calibration data.
+        layers: in the model's order, backward systems after forward ones.
+    """
+
+    format: Literal["upstream"] | None = None
+    method: str
+    allocate: Literal["uniform", "sensitivity"] | None = None
+    refine: bool | None = None
+    state: int | None = None
+    tolerance: float | None = None
+    calibration: CalibratedOn | None = None
+    output_error: OutputError | None = None
+    layers: tuple[ReducedLayer, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A fine-tuning.
+
+    Attributes:
+        task: what was trained on, beside a teacher; None for the teacher alone.
+        epochs: that were run.
+        best_epoch: whose parameters were kept.
+        samples: sequences trained on.
+        seed: of the run.
+        validation_accuracy: of the best epoch, a fraction; None where there is none.
+        validation_loss: where there is no accuracy.
+        distill: the weight of a teacher's outputs in the loss; None without a teacher.
+    """
+
+    task: str | None
+    epochs: int
+    best_epoch: int
+    samples: int
+    seed: int
+    validation_accuracy: float | None = None
+    validation_loss: float | None = None
+    distill: float | None = None
+
+
+Entry = Union[Compression, Training]  # noqa: UP007 -- for isinstance and match as well
+KINDS: dict[str, type[Compression] | type[Training]] = {
+    "compress": Compression,
+    "finetune": Training,
+}
+
+
+_ALWAYS = ("state", "task")
+
+
+def to_json(entry: Entry) -> dict[str, Any]:
+    """An entry as a JSON object; `from_json` inverts it."""
+    did = next(name for name, kind in KINDS.items() if isinstance(entry, kind))
+    return {"did": did, **_known(entry)}
+
+
+def in_short(entry: Entry) -> dict[str, Any]:
+    """`to_json` without what it tells of single layers."""
+    return {key: value for key, value in to_json(entry).items() if key != "layers"}
+
+
+def from_json(value: Any) -> Entry:
+    """An entry of a JSON object.
+
+    Raises:
+        S4EdgeError: it is none, of an unknown kind, or damaged.
+    """
+    if not isinstance(value, dict) or value.get("did") not in KINDS:
+        raise S4EdgeError("its description of what was done to it is damaged")
+    fields = {key: each for key, each in value.items() if key != "did"}
+    entry: Entry = build(KINDS[value["did"]], fields, "an entry of its history")
+    return entry
+
+
+def last_compression(history: list[Entry]) -> Compression | None:
+    """The latest reduction, or None."""
+    return next((each for each in reversed(history) if isinstance(each, Compression)), None)
+
+
+def _known(value: Any) -> Any:
+    """Dataclasses as objects without what is None, but for what is told in any case."""
+    if isinstance(value, tuple):
+        return [_known(each) for each in value]
+    if not dataclasses.is_dataclass(value):
+        return value
+    fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+    return {name: _known(each) for name, each in fields if each is not None or name in _ALWAYS}
