@@ -31,6 +31,11 @@ class PoolReading:
     repeat: int = 1
     widening: Linear | None = None
 
+    @property
+    def acts(self) -> bool:
+        """Whether it changes anything."""
+        return self.stride > 1 or self.repeat > 1 or self.widening is not None
+
 
 def read_pool(tensors: Tensors, facts: Facts, features: int) -> PoolReading:
     """The pooling after a block whose layer gives so many features.

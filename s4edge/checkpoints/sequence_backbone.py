@@ -196,6 +196,9 @@ def _blocks(
         pieces.append(piece)
         features = _features_out([piece], features)
         length = None if length is None else _samples_out(piece, length)
+    if count > 1 and any(piece.pool.acts for piece in pieces):
+        # Of every block, or of some: no tensor tells.
+        facts.get("n_repeat", 1)
     return pieces, names
 
 

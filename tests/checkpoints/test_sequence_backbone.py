@@ -186,6 +186,21 @@ def test_layers_behind_a_pooling_are_as_wide_and_as_long_as_what_leaves_it(tmp_p
     )  # fmt: skip
 
 
+def test_a_pooling_that_may_not_follow_every_block_is_told(tmp_path: Path) -> None:
+    b = Backbone()
+    for index in range(2):
+        b.s4d(f"layers.{index}.layer.")
+    path = tmp_path / "blind.pt"
+    torch.save({name: torch.tensor(value) for name, value in b.tensors.items()}, path)
+    facts: dict[str, Any] = {"residual": "F", "prenorm": False}
+    assert "n_repeat" not in s4edge.load(path, facts).provenance.assumed
+    facts["pool"] = {"_name_": "sample", "stride": 2}
+    assert s4edge.load(path, facts).provenance.assumed["n_repeat"] == 1
+    told = s4edge.load(path, facts | {"n_repeat": 2})
+    assert "n_repeat" not in told.provenance.assumed
+    assert [block.stride for block in told.config.blocks] == [1, 2]
+
+
 def test_poolings_with_tensors(tmp_path: Path) -> None:
     b = Backbone()
     layer, wider = b.s4d("layers.0.layer."), b.linear("layers.0.pool.linear.", 2 * WIDTH, WIDTH)
