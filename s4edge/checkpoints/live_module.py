@@ -19,6 +19,8 @@ _ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.Tanh: "tanh",
     nn.GLU: "glu",
 }
+# Upstream's own, by the names of their classes.
+_OWN_ACTIVATIONS = {"SquaredReLU": "sqrelu", "Laplace": "laplace"}
 
 
 def carried_facts(layer: nn.Module, reader: LayerReader) -> dict[str, Any]:
@@ -29,10 +31,20 @@ def carried_facts(layer: nn.Module, reader: LayerReader) -> dict[str, Any]:
         if isinstance(value, str | int | float):
             facts[name] = value
     for path, name in reader.activations.items():
-        known = _ACTIVATIONS.get(type(_at(layer, path)))
+        known = _activation(_at(layer, path))
         if known is not None:
             facts[name] = known
     return facts
+
+
+def _activation(module: Any) -> str | None:
+    """Upstream's word for an activation; None for one that is not known."""
+    kind = type(module)
+    gate = getattr(module, "activation_fn", None)
+    if kind.__name__ == "GLU" and isinstance(gate, nn.Module):
+        name = _activation(gate)
+        return None if name is None else f"glu-{name}"
+    return _ACTIVATIONS.get(kind, _OWN_ACTIVATIONS.get(kind.__name__))
 
 
 def _at(module: Any, path: str) -> Any:

@@ -166,4 +166,15 @@ def _claims(tensors: Tensors) -> bool:
     return low_rank or (KERNEL + "A" in tensors and KERNEL + "inv_A_real" not in tensors)
 
 
-READER = LayerReader("S4 of version 2", _CLASSES, _claims, _read, activations=OLDER_ACTIVATIONS)
+READER = LayerReader(
+    "S4 of version 2",
+    _CLASSES,
+    _claims,
+    _read,
+    attributes={
+        "transposed": "transposed",
+        "channels": "channels",
+        "kernel.kernel.trainable": "trainable",
+    },
+    activations=OLDER_ACTIVATIONS,
+)

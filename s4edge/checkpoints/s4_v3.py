@@ -133,7 +133,7 @@ def _claims(tensors: Tensors) -> bool:
 
 
 _ATTRIBUTES = {
-    "transposed": "transposed",
+    **{name: name for name in ("transposed", "channels", "shift")},
     "L": "l_max",
     # It has a kernel in its kernel.
     **{f"kernel.kernel.{name}": name for name in ("disc", "real_type", "bandlimit")},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,12 +252,15 @@ def _compare(name: str, model: SequenceModel, y: Tensor, ours: Tensor) -> None:
 
 def _run(name: str, layer: nn.Module, on: str, *arguments: Any, **words: Any) -> Any:
     """A module's output in eval mode, the first of several; the module is left as it was."""
-    # An S4 layer may rewrite its buffers as it runs, and not every layer can be copied.
-    state = {key: value.clone() for key, value in layer.state_dict().items()}
-    training = {each: each.training for each in layer.modules()}
+    # An S4 layer may rewrite its parameters, its buffers and numbers beside them as it runs.
+    try:
+        running, state = copy.deepcopy(layer), None
+    except Exception:  # whatever a module of the user's own says to being copied
+        running, state = layer, {key: value.clone() for key, value in layer.state_dict().items()}
+    training = {each: each.training for each in running.modules()}
     try:
         with torch.no_grad():
-            output = layer.eval()(*arguments, **words)
+            output = running.eval()(*arguments, **words)
             return output[0] if isinstance(output, tuple) else output
     except (TypeError, ValueError, RuntimeError, AssertionError, IndexError) as error:
         reason = " ".join(str(error).split())[:120]
@@ -265,7 +269,8 @@ def _run(name: str, layer: nn.Module, on: str, *arguments: Any, **words: Any) ->
             "kernel does"
         ) from error
     finally:
-        layer.load_state_dict(state)
+        if state is not None:
+            layer.load_state_dict(state)
         for each, mode in training.items():
             each.training = mode
 
