@@ -218,3 +218,14 @@ def test_what_a_reduced_layer_cannot_take_is_refused(backbone: Backbone) -> None
         masked = u.clone()
         masked[1, :, 30:] = 0
         torch.testing.assert_close(short, layer(masked)[0])
+
+
+def test_parameters_that_share_memory_are_read_and_left_alone() -> None:
+    """As those of version 2, which are one system expanded over the features."""
+    layer = OwnLayer()
+    one = -0.7 + 0.3 * torch.randn(1, STATES // 2)
+    layer.kernel.log_A_real = nn.Parameter(one.expand(FEATURES, STATES // 2))
+    model = nn.Sequential(layer)
+    (replaced,) = s4edge.compress_(model, STATES)
+    assert replaced.error < 1e-6
+    torch.testing.assert_close(layer.kernel.log_A_real[0], one[0])
