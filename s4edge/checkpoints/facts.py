@@ -206,6 +206,11 @@ class Facts:
                 f"{self.path}: {origin} says {place}={_word(value)}, which is neither a word nor a "
                 "group of options"
             )
+        if not isinstance(value.get("_name_"), str | None):
+            raise S4EdgeError(
+                f"{self.path}: {origin} says {place}._name_={_word(value['_name_'])}, which is no "
+                "word"
+            )
         child = self._child(place, value, said, dotted, plain)
         child._certain = dotted and said and origin != "--set"
         self._opened_before[key] = child

@@ -13,6 +13,7 @@ import onnxruntime
 
 from s4edge.errors import S4EdgeError, means_no_memory
 from s4edge.foreign import check_file, parse_json, shown
+from s4edge.runtime.graph_file import find_trouble
 
 METADATA_KEY = "s4edge"
 KNOWN_FORMAT = 1
@@ -119,6 +120,9 @@ def open_graph(path: Path | str, threads: int = 1) -> Graph:
 
 def _load(path: Path, threads: int) -> onnxruntime.InferenceSession:
     check_file(path, "name an .onnx file in it", f"; export it again with: {EXPORT_HINT}")
+    trouble = find_trouble(path)
+    if trouble is not None:
+        raise S4EdgeError(f"{path} is not run: {trouble}; export it again with: {EXPORT_HINT}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

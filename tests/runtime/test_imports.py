@@ -28,7 +28,7 @@ def test_a_stream_imports_no_more_than_it_needs() -> None:
         "s4edge.version",
         "s4edge.runtime",
         "s4edge.foreign",
-        *(f"s4edge.runtime.{name}" for name in ("graph", "predict", "stream")),
+        *(f"s4edge.runtime.{name}" for name in ("graph", "graph_file", "predict", "stream")),
     }
     assert not found & {"numpy.random", "rich", "click", "decimal", "tempfile", "wave", "torch"}
 
