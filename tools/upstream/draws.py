@@ -153,7 +153,7 @@ def _kernel_v4(pen: _Pen, *, source: bool) -> Config:
     if source:
         mode = pen.one("diag", "diag", "diag", "s4d", "nplr", "nplr", "s4", "dplr", "dense", "slow",
                        "real")  # fmt: skip
-        if pen.maybe(0.01):
+        if pen.maybe(0.005):
             return {"mode": "conv", "l_max": pen.length}
     diagonal, low_rank = mode in ("diag", "s4d"), mode in ("nplr", "s4", "dplr")
     out: Config = {"mode": mode, "d_state": pen.one(2, 4, 8, 16)}
@@ -447,7 +447,9 @@ def _pool(pen: _Pen, depth: int) -> Any:
     stride = 2 if depth <= 2 and pen.length % 4 == 0 and pen.maybe(0.5) else 1
     if pen.family == "v2":
         return {"_name_": "sample", "pool": stride, "expand": pen.one(1, 1, 1, 2)}
-    kind = pen.one("pool", "pool", "avg", "sample", "sample", "linear", "spectral")
+    kind = pen.one("pool", "pool", "avg", "sample", "sample", "linear")
+    if pen.maybe(0.04):
+        kind = "spectral"
     if pen.version == "v3" and kind in ("avg", "sample"):
         kind = "pool"
     out: Config = {"_name_": kind, "stride": stride}
@@ -499,9 +501,9 @@ def _trained(pen: _Pen) -> Config:
     model = _sequence_model(pen)
     tokens = pen.maybe(0.4)
     encoder: Any = "embedding" if tokens else "linear"
-    if pen.maybe(0.08):
+    if pen.maybe(0.03):
         encoder = [encoder, "position"]
-    elif pen.maybe(0.05):
+    elif pen.maybe(0.02):
         encoder = {"_name_": "conv1d", "kernel_size": pen.one(1, 3)}
         encoder |= {"stride": 1, "padding": 0} if pen.family == "v2" else {}
         tokens = False

@@ -298,8 +298,14 @@ def draw_input(built: Built, length: int, random: torch.Generator) -> Tensor:
 
 
 def defaults_of(module: nn.Module) -> dict[str, Any]:
-    """Upstream's defaults of all options of all its classes; the outermost class wins."""
+    """Upstream's defaults of all options of all its classes; the outermost class wins.
+
+    A decoder's are there by dotted names, too.
+    """
     out: dict[str, Any] = {}
+    if isinstance(module, nn.ModuleDict):
+        found = defaults_of(module["decoder"])
+        out |= {f"decoder.{key}": value for key, value in found.items()}
     for each in module.modules():
         for cls in type(each).__mro__:
             if "__init__" in vars(cls):

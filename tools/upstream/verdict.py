@@ -84,9 +84,9 @@ class Truth:
         values = self.known(key)
         if values:
             return all(v == values[0] for v in values), values[0]
-        leaf = key.rpartition(".")[2]
-        if leaf in self._defaults:
-            return True, self._defaults[leaf]
+        for name in (key, key.rpartition(".")[2]):
+            if name in self._defaults:
+                return True, self._defaults[name]
         return False, None
 
     def sayable(self, keys: Iterable[str]) -> bool:
@@ -134,12 +134,13 @@ def judge(path: Path, recorded: Recorded, drawn: Draw) -> Verdict:
         question = _QUESTION.search(verdict.message) if verdict.outcome == "refused" else None
         if question is None or drawn.way == "sidecar" or len(facts) == _MOST_QUESTIONS:
             break
-        known, value = truth.value(question[1])
+        known, value = truth.value(_meant(question[1], verdict.message))
         if not known or question[1] in facts:
             break
         facts[question[1]] = value
     said: dict[str, Any] = {}
-    while verdict.outcome == "WRONG" and model is not None and drawn.way != "sidecar":
+    # Refused with a model: it has been read, and does not take the input.
+    while verdict.outcome in ("WRONG", "refused") and model is not None and drawn.way != "sidecar":
         differing = truth.differing(model.provenance.assumed)
         if not differing.keys() - said.keys():
             break
@@ -153,6 +154,11 @@ def judge(path: Path, recorded: Recorded, drawn: Draw) -> Verdict:
         outcome = "told" if exact or again.outcome == "refused" else again.outcome
         verdict = Verdict(outcome, told, again.streams, dict(said), exact)
     return dataclasses.replace(verdict, asked=facts | verdict.asked)
+
+
+def _meant(key: str, message: str) -> str:
+    """The dotted name of what is asked for: the decoder's mode is not the kernel's."""
+    return f"decoder.{key}" if f"decoder.{key}" in message else key
 
 
 def _read(
