@@ -114,25 +114,33 @@ def read(tensors: Tensors, facts: Facts) -> SequenceModel:
 
 def _features(backbone: Tensors, facts: Facts) -> int:
     """Told by the first layer, by a norm, or else by the configuration."""
-    first = backbone.under("layers.0.layer.")
-    # Before a bottleneck, whose width D has.
-    prefix = linear.find(first, "input_linear.", "input_linear.0.")
-    if prefix is not None:
-        return linear.size(first, prefix)[1]
-    for name in ("D", "layer.D"):
-        if name in first:
-            return first.shape(name)[-1]
-    for name in ("ff.0.0.weight", "ff.0.weight"):
-        if name in first:
-            return first.shape(name)[1]
-    norm = backbone.under("layers.0.norm.norm.")
-    for name in ("weight", "running_mean", "ln.weight"):
-        if name in norm:
-            return norm.shape(name)[0]
+    told = _told_features(backbone.under("layers.0."))
+    if told is not None:
+        return told
     width = facts.get("d_model", why="no tensor of its first block tells how wide it is")
     if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width < 2**31:
         raise S4EdgeError(f"{backbone.path}: d_model={width} cannot be read; it is a whole number")
     return width
+
+
+def _told_features(block: Tensors) -> int | None:
+    """How wide the input of a block is, if one of its tensors tells."""
+    layer = block.under("layer.")
+    # Before a bottleneck, whose width D has.
+    prefix = linear.find(layer, "input_linear.", "input_linear.0.")
+    if prefix is not None:
+        return linear.size(layer, prefix)[1]
+    for name in ("D", "layer.D"):
+        if name in layer:
+            return layer.shape(name)[-1]
+    for name in ("ff.0.0.weight", "ff.0.weight"):
+        if name in layer:
+            return layer.shape(name)[1]
+    norm = block.under("norm.norm.")
+    for name in ("weight", "running_mean", "ln.weight"):
+        if name in norm:
+            return norm.shape(name)[0]
+    return None
 
 
 def _features_out(pieces: list[Piece], features: int) -> int:
@@ -196,10 +204,28 @@ def _blocks(
         pieces.append(piece)
         features = _features_out([piece], features)
         length = None if length is None else _samples_out(piece, length)
+        if index + 1 < count and not facts.part("pool").said:
+            _check_following(backbone, index + 1, features)
     if count > 1 and any(piece.pool.acts for piece in pieces):
         # Of every block, or of some: no tensor tells.
         facts.get("n_repeat", 1)
     return pieces, names
+
+
+def _check_following(backbone: Tensors, index: int, features: int) -> None:
+    """Ask for a pooling of which only the width of the next block tells.
+
+    Raises:
+        S4EdgeError: the block takes more features than come.
+    """
+    taken = _told_features(backbone.under(f"layers.{index}."))
+    if taken is not None and taken != features and taken % features == 0:
+        raise S4EdgeError(
+            f"{backbone.path}: {backbone.prefix}layers.{index} takes {taken} features where "
+            f"{features} come: what a pooling does to samples before it is unknown; say it with "
+            f'--set pool=VALUE, such as {{"_name_": "sample", "stride": 1, "expand": '
+            f"{taken // features}}}"
+        )
 
 
 def _samples_out(piece: Piece, samples: int) -> int:

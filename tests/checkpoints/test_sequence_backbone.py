@@ -201,6 +201,19 @@ def test_a_pooling_that_may_not_follow_every_block_is_told(tmp_path: Path) -> No
     assert [block.stride for block in told.config.blocks] == [1, 2]
 
 
+def test_a_pooling_that_only_the_next_block_s_width_tells_is_asked_for(tmp_path: Path) -> None:
+    b = Backbone()
+    b.s4d("layers.0.layer.")
+    b.s4d("layers.1.layer.", 2 * WIDTH)
+    path = tmp_path / "blind.pt"
+    torch.save({name: torch.tensor(value) for name, value in b.tensors.items()}, path)
+    facts: dict[str, Any] = {"residual": "F", "prenorm": False}
+    with pytest.raises(S4EdgeError, match=r'layers\.1 takes .* --set pool=VALUE.*"expand": 2'):
+        s4edge.load(path, facts)
+    facts["pool"] = {"_name_": "sample", "stride": 1, "expand": 2}
+    assert s4edge.load(path, facts).config.d_output == 4 * WIDTH
+
+
 def test_poolings_with_tensors(tmp_path: Path) -> None:
     b = Backbone()
     layer, wider = b.s4d("layers.0.layer."), b.linear("layers.0.pool.linear.", 2 * WIDTH, WIDTH)
