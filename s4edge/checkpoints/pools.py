@@ -37,6 +37,11 @@ class PoolReading:
         return self.stride > 1 or self.repeat > 1 or self.widening is not None
 
 
+def has_weight(tensors: Tensors) -> bool:
+    """Whether the pooling of a block has a linear layer."""
+    return linear.find(tensors, _WEIGHT) is not None
+
+
 def read_pool(tensors: Tensors, facts: Facts, features: int) -> PoolReading:
     """The pooling after a block whose layer gives so many features.
 
@@ -44,7 +49,7 @@ def read_pool(tensors: Tensors, facts: Facts, features: int) -> PoolReading:
         S4EdgeError: it cannot be read, or its tensors are not those of its configuration.
     """
     pool = facts.part("pool")
-    trained = linear.find(tensors, _WEIGHT) is not None
+    trained = has_weight(tensors)
     # Without a configuration, whatever has a weight is told to be said.
     why = f"what {tensors.prefix}{_WEIGHT}weight does to samples that follow each other is unknown"
     word = pool.word(why=why) if trained else pool.word(None)

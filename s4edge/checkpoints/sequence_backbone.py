@@ -18,7 +18,7 @@ from s4edge.checkpoints.ends import MODES, Ends, read_ends
 from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layer_readers import find_reader
 from s4edge.checkpoints.norms import read_norm
-from s4edge.checkpoints.pools import PoolReading, read_pool
+from s4edge.checkpoints.pools import PoolReading, has_weight, read_pool
 from s4edge.checkpoints.residuals import read_residual
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.errors import S4EdgeError
@@ -159,7 +159,7 @@ def _blocks(
 ) -> tuple[list[Piece], list[str]]:
     options = facts.parts("layer", dotted=False)
     check_kinds(backbone, options)
-    repeat = facts.whole("n_repeat", 1)
+    repeat = _repeat(backbone, facts)
     count = _count(backbone, facts, len(options) * repeat)
     drops_output = _drops_output(backbone, facts, count)
     placement = _placement(backbone, facts)
@@ -206,9 +206,11 @@ def _blocks(
         length = None if length is None else _samples_out(piece, length)
         if index + 1 < count and not facts.part("pool").said:
             _check_following(backbone, index + 1, features)
-    if count > 1 and any(piece.pool.acts for piece in pieces):
+    pooled = count > 1 and any(piece.pool.acts for piece in pieces)
+    told = "n_repeat" in facts.inferred or facts.says("n_repeat") or facts.leaves_out("n_repeat")
+    if pooled and not told:
         # Of every block, or of some: no tensor tells.
-        facts.get("n_repeat", 1)
+        facts.assumed["n_repeat"] = 1
     return pieces, names
 
 
@@ -226,6 +228,19 @@ def _check_following(backbone: Tensors, index: int, features: int) -> None:
             f'--set pool=VALUE, such as {{"_name_": "sample", "stride": 1, "expand": '
             f"{taken // features}}}"
         )
+
+
+def _repeat(backbone: Tensors, facts: Facts) -> int:
+    """``n_repeat``, behind how many blocks there is a pooling; a trained one tells it."""
+    trained = [
+        index
+        for index in range(backbone.count("layers"))
+        if has_weight(backbone.under(f"layers.{index}."))
+    ]
+    if not trained:
+        return facts.whole("n_repeat", 1)
+    repeat: int = facts.infer("n_repeat", trained[0] + 1)
+    return repeat
 
 
 def _samples_out(piece: Piece, samples: int) -> int:

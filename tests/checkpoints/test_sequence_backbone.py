@@ -228,6 +228,24 @@ def test_poolings_with_tensors(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_a_trained_pooling_tells_behind_how_many_blocks_it_stands(tmp_path: Path) -> None:
+    b = Backbone()
+    first, second = b.s4d("layers.0.layer."), b.s4d("layers.1.layer.")
+    wider = b.linear("layers.1.pool.linear.", WIDTH, WIDTH)
+    pool = {"_name_": "avg", "stride": 3, "expand": 1}
+    config = {**PLAIN, "pool": pool, "n_repeat": 2}
+
+    def wanted(x: Array) -> Array:
+        return wider(second(first(x)).reshape(4, 3, WIDTH).mean(1))
+
+    b.check(tmp_path, config, wanted)
+    with pytest.raises(S4EdgeError, match="says n_repeat=1, the tensors say 2"):
+        b.check(tmp_path, {**config, "n_repeat": 1}, wanted)
+    (tmp_path / "model.json").unlink()
+    blind = s4edge.load(tmp_path / "model.pt", {"residual": None, "pool": pool, "norm": None})
+    assert blind.provenance.inferred["n_repeat"] == 2
+
+
 def test_a_pooling_of_whole_sequences_is_refused(tmp_path: Path) -> None:
     b = Backbone()
     b.s4d("layers.0.layer.")
