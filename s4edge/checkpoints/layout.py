@@ -9,9 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from s4edge.arrays import Complex, Float
 from s4edge.checkpoints.tensors import StateDict
 from s4edge.errors import S4EdgeError
+from s4edge.systems.modes import Modes
+
+# Faster than this a discrete pole is zero for every purpose.
+_FASTEST = -30.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,52 @@ class Layout:
                 "choose an even state size"
             )
         return int(slots)
+
+    def weights_of(self, modes: Modes, backward: Modes | None) -> Complex:
+        """(rows, features, modes) the weights of systems that were read, rows both ways in time."""
+        features = len(self.steps)
+        parts = []
+        for each in (modes, backward):
+            if each is None:
+                continue
+            rows = each.channels // features
+            if self.interleaved:
+                parts.append(each.weight.reshape(features, rows, -1).swapaxes(0, 1))
+            else:
+                parts.append(each.weight.reshape(rows, features, -1))
+        return np.concatenate(parts)
+
+    def filled(self, modes: Modes, slots: int) -> tuple[Complex, Complex]:
+        """Continuous-time poles and weights (features, slots); places left over keep an old pole.
+
+        Raises:
+            S4EdgeError: a mode is not stable.
+        """
+        if not modes.is_stable.all():  # rounding at the unit circle
+            raise S4EdgeError("a reduced pole is not inside the unit circle")
+        log_pole = np.maximum(modes.log_pole.real, _FASTEST) + 1j * modes.log_pole.imag
+        z = 2 * np.tanh(log_pole / 2) if self.bilinear else log_pole
+        counts = np.bincount(modes.channel, minlength=modes.channels)
+        place = np.arange(len(z)) - np.repeat(np.cumsum(counts) - counts, counts)
+        pole = self.pole[:, :slots].copy()
+        weight = np.zeros((modes.channels, slots), dtype=np.complex128)
+        pole[modes.channel, place] = z / self.steps[modes.channel, 0]
+        weight[modes.channel, place] = modes.weight
+        return pole, weight
+
+    def on_its_side(self, pole: Complex, weight: Complex) -> tuple[Complex, Complex]:
+        """Modes, replaced by their conjugates where the layout wants poles on the other side.
+
+        Args:
+            pole: (systems, modes).
+            weight: (rows, features, modes).
+        """
+        if self.upper is None:
+            return pole, weight
+        # Zero without a sign: of a real pole, either.
+        wrong = pole.imag < 0 if self.upper else pole.imag > 0
+        turned = np.tile(wrong, (weight.shape[1] // len(pole), 1))
+        return np.where(wrong, pole.conj(), pole), np.where(turned, weight.conj(), weight)
 
 
 def numbers(tensors: StateDict, name: str) -> Float:

@@ -14,9 +14,48 @@ from s4edge.checkpoints.hub import find_weights, read_configuration, sorted_for
 from s4edge.checkpoints.interpolation import resolve
 from s4edge.checkpoints.layer_readers import check_class
 from s4edge.checkpoints.part import Part, find_part
-from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.tensors import StateDict, Tensors
 from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
+
+
+@dataclass(frozen=True)
+class Said:
+    """A configuration.
+
+    Attributes:
+        options: of the model's class.
+        cls: the class that a sidecar names.
+        notes: what a person should know.
+        wrapped: whether the options are those of a wrapper of the person's own, in which the
+            backbone's and its layers' may stand side by side.
+    """
+
+    options: dict[str, Any] = field(default_factory=dict)
+    cls: str | None = None
+    notes: tuple[str, ...] = ()
+    wrapped: bool = False
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An upstream checkpoint before anything is made of it.
+
+    Attributes:
+        path: of the file with the weights.
+        tensors: the state dict.
+        part: the part of it that is a model.
+        said: its configuration.
+        overrides: facts that were given, but for those about which tensors to take.
+        notes: what a person should know about the file.
+    """
+
+    path: Path
+    tensors: StateDict
+    part: Part
+    said: Said
+    overrides: dict[str, Any]
+    notes: tuple[str, ...]
 
 
 def read_checkpoint(path: str | Path, overrides: Mapping[str, Any] | None = None) -> SequenceModel:
@@ -30,6 +69,11 @@ def read_checkpoint(path: str | Path, overrides: Mapping[str, Any] | None = None
     Raises:
         S4EdgeError: the file cannot be read, its layout is unknown, or a fact is missing.
     """
+    return model_of(open_checkpoint(path, overrides))
+
+
+def open_checkpoint(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Checkpoint:
+    """The first half of `read_checkpoint`, with its arguments and errors: what is in the files."""
     path = find_weights(Path(path))
     overrides = dict(overrides or {})
     container = read_container(path, weights=overrides.pop("weights", None))
@@ -37,7 +81,17 @@ def read_checkpoint(path: str | Path, overrides: Mapping[str, Any] | None = None
     part = find_part(path, container.tensors, overrides.pop("prefix", None), said.wrapped)
     if part is None:
         raise _unknown(path, set(container.tensors))
-    options = dict(said.options)
+    return Checkpoint(path, container.tensors, part, said, overrides, container.notes)
+
+
+def model_of(checkpoint: Checkpoint) -> SequenceModel:
+    """The second half of `read_checkpoint`: the model.
+
+    Raises:
+        S4EdgeError: its layout is unknown, or a fact is missing.
+    """
+    path, part, said = checkpoint.path, checkpoint.part, checkpoint.said
+    overrides, options = dict(checkpoint.overrides), dict(said.options)
     # Facts about what lies around a backbone are none of its own.
     outside = around.FACTS if part.around else ()
     ends, here = (
@@ -49,7 +103,7 @@ def read_checkpoint(path: str | Path, overrides: Mapping[str, Any] | None = None
     if part.around:
         around.add_around(model, path, part.around, part.prefix, Facts(path, here, ends))
     model.provenance.notes = [
-        *container.notes, *part.notes, *said.notes, *model.provenance.notes,
+        *checkpoint.notes, *part.notes, *said.notes, *model.provenance.notes,
     ]  # fmt: skip
     return model
 
@@ -79,40 +133,22 @@ def _unknown(path: Path, names: set[str]) -> S4EdgeError:
     )
 
 
-@dataclass(frozen=True)
-class _Said:
-    """A configuration.
-
-    Attributes:
-        options: of the model's class.
-        cls: the class that a sidecar names.
-        notes: what a person should know.
-        wrapped: whether the options are those of a wrapper of the person's own, in which the
-            backbone's and its layers' may stand side by side.
-    """
-
-    options: dict[str, Any] = field(default_factory=dict)
-    cls: str | None = None
-    notes: tuple[str, ...] = ()
-    wrapped: bool = False
-
-
-def _configuration(path: Path, saved: Any) -> _Said:
+def _configuration(path: Path, saved: Any) -> Said:
     """The sidecar's, a hub folder's or else the file's own configuration."""
     sidecar = read_sidecar(path)
     if sidecar is not None:
         options = resolve(sidecar["config"])
         if "L" in sidecar:
             options.setdefault("length", sidecar["L"])
-        return _Said(options, sidecar.get("cls"))
+        return Said(options, sidecar.get("cls"))
     hub = read_configuration(path)
     if hub is not None:
-        return _Said(hub.options, notes=hub.notes, wrapped=True)
+        return Said(hub.options, notes=hub.notes, wrapped=True)
     if not isinstance(saved, dict):
-        return _Said()
+        return Said()
     if not isinstance(saved.get("model"), dict):
-        return _Said(notes=("its hyper_parameters are not those of upstream's trainer: not used",))
-    return _Said(resolve(saved))
+        return Said(notes=("its hyper_parameters are not those of upstream's trainer: not used",))
+    return Said(resolve(saved))
 
 
 # What upstream's trainer has beside the backbone's group.

@@ -39,13 +39,18 @@ def read_model(
 ) -> SequenceModel:
     """`load`, telling what was assumed and how to say otherwise."""
     model = load(path, facts)
+    tell_assumed(model, audience)
+    return model
+
+
+def tell_assumed(model: SequenceModel, audience: Audience) -> None:
+    """Tell what was assumed when a checkpoint was read, and how to say otherwise."""
     provenance = model.provenance
     if provenance.assumed and not provenance.history:
         assumed = ", ".join(f"{key}={value}" for key, value in provenance.assumed.items())
         audience.note(
             f"Assumed, as the file does not say: {assumed} (override with --set KEY=VALUE)."
         )
-    return model
 
 
 def calibration_of(model: SequenceModel, data: Data | NDArray[Any] | torch.Tensor) -> Calibration:

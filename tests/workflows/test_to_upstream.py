@@ -13,7 +13,6 @@ from click.testing import CliRunner
 from upstream_by_hand import DSS, S4D, S4Block, Upstream, build, run
 
 import s4edge
-from s4edge.checkpoints.write_upstream import SHARED_METHOD, compress_upstream
 from s4edge.cli.main import cli
 from s4edge.compression.states.common_poles import SharedModes, reduce_shared, refit
 from s4edge.compression.states.methods.balanced import balanced_truncation
@@ -22,6 +21,7 @@ from s4edge.model.history import to_json
 from s4edge.systems.h2 import h2_distance
 from s4edge.systems.hinf import hinf_distance
 from s4edge.systems.modes import Modes
+from s4edge.workflows.to_upstream import SHARED_METHOD, compress_checkpoint
 
 CASES: dict[str, tuple[type[Upstream], dict[str, Any]]] = {
     "s4d": (S4D, {}),
@@ -68,7 +68,7 @@ def test_the_upstream_class_computes_what_the_reduced_model_does(name: str, tmp_
     cls, options = CASES[name]
     layer, original = save(tmp_path / "model.pt", cls, options)
     out = tmp_path / "small.pt"
-    small = compress_upstream(tmp_path / "model.pt", AFTER, out)
+    _, small = compress_checkpoint(tmp_path / "model.pt", AFTER, out)
 
     content = torch.load(out, weights_only=True)
     written = content["model"]
@@ -105,7 +105,7 @@ def test_where_no_pole_is_real_the_reduction_is_the_ordinary_one(
 ) -> None:
     save(tmp_path / "model.pt", cls, {})
     usual = s4edge.compress(s4edge.load(tmp_path / "model.pt"), AFTER)
-    small = compress_upstream(tmp_path / "model.pt", AFTER, tmp_path / "small.pt")
+    _, small = compress_checkpoint(tmp_path / "model.pt", AFTER, tmp_path / "small.pt")
     compared = 0
     for one, other in zip(usual.blocks, small.blocks, strict=True):
         fits = np.flatnonzero(np.array(one.systems.config.reals) == 0)
@@ -117,7 +117,7 @@ def test_where_no_pole_is_real_the_reduction_is_the_ordinary_one(
 
 def test_the_same_size_is_written_to_the_bit(tmp_path: Path) -> None:
     _, original = save(tmp_path / "model.pt", S4D, {})
-    compress_upstream(tmp_path / "model.pt", BEFORE, tmp_path / "same.pt")
+    compress_checkpoint(tmp_path / "model.pt", BEFORE, tmp_path / "same.pt")
     written = torch.load(tmp_path / "same.pt", weights_only=True)["model"]
     assert all(torch.equal(written[k], original[k]) for k in original)
 
@@ -128,8 +128,8 @@ def test_without_a_sidecar_one_is_written_that_says_what_was_found(
 ) -> None:
     cls, options = CASES[name]
     save(tmp_path / "model.pt", cls, options, sidecar=False)
-    small = compress_upstream(
-        tmp_path / "model.pt", AFTER, tmp_path / "small.pt", {"prenorm": True}
+    _, small = compress_checkpoint(
+        tmp_path / "model.pt", AFTER, tmp_path / "small.pt", facts={"prenorm": True}
     )
     again = s4edge.load(tmp_path / "small.pt")
     assert again.provenance.assumed == {}
@@ -147,7 +147,7 @@ def test_a_real_pole_takes_a_place_and_a_weight(tmp_path: Path) -> None:
     for i in range(2):
         state[f"s4_layers.{i}.kernel.A_imag"][:, :6] = 0
     torch.save({"model": state}, tmp_path / "model.pt")
-    small = compress_upstream(tmp_path / "model.pt", AFTER, tmp_path / "small.pt")
+    _, small = compress_checkpoint(tmp_path / "model.pt", AFTER, tmp_path / "small.pt")
     modes = small.blocks[0].systems.modes()
     assert modes.is_real.any()
     assert np.bincount(modes.channel).max() <= AFTER // 2
@@ -257,7 +257,7 @@ def test_what_the_layout_cannot_hold_is_said(
             state_dict[f"s4_layers.{i}.layer.kernel.A_real"] = torch.linspace(-6, 6, 48).view(6, 8)
         torch.save({"model": state_dict}, tmp_path / "model.pt")
     with pytest.raises(s4edge.S4EdgeError, match=words) as caught:
-        compress_upstream(tmp_path / "model.pt", state, tmp_path / "small.pt")
+        compress_checkpoint(tmp_path / "model.pt", state, tmp_path / "small.pt")
     assert "\n" not in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "model.pt"]
 
@@ -265,7 +265,7 @@ def test_what_the_layout_cannot_hold_is_said(
 def test_systems_that_share_poles_are_not_reduced_one_by_one(tmp_path: Path) -> None:
     save(tmp_path / "model.pt", DSS, {"version": "exp"})
     with pytest.raises(s4edge.S4EdgeError, match="share poles"):
-        compress_upstream(tmp_path / "model.pt", 8, tmp_path / "s.pt", method="complex-balanced")
+        compress_checkpoint(tmp_path / "model.pt", 8, tmp_path / "s.pt", method="complex-balanced")
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_systems_that_share_poles_are_not_reduced_one_by_one(tmp_path: Path) -> 
 def test_other_layouts_are_refused(name: str, words: str, shared: Path, tmp_path: Path) -> None:
     path = shared / "checkpoints" / "layers" / f"{name}.pt"
     with pytest.raises(s4edge.S4EdgeError, match=words):
-        compress_upstream(path, 8, tmp_path / "small.pt")
+        compress_checkpoint(path, 8, tmp_path / "small.pt")
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_other_layouts_are_refused(name: str, words: str, shared: Path, tmp_path
 )  # fmt: skip
 def test_bare_layers_and_backbones_are_read_back(name: str, shared: Path, tmp_path: Path) -> None:
     path = shared / "checkpoints" / "layers" / f"{name}.pt"
-    small = compress_upstream(path, 8, tmp_path / "small.pt")
+    _, small = compress_checkpoint(path, 8, tmp_path / "small.pt")
     again = s4edge.load(tmp_path / "small.pt")
     assert again.blocks[0].systems.config.state_size == 8
     with np.load(path.with_suffix(".npz")) as content:
