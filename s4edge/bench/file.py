@@ -142,6 +142,8 @@ def _is_number(value: Any) -> bool:
 
 _TYPES = {
     "number": _is_number,
+    # Of what is never below 0, nor of a size that no measurement has.
+    "number from 0 up": lambda value: _is_number(value) and (value == 0 or 1e-15 <= value < 1e15),
     "count": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
     "string": lambda value: isinstance(value, str),
     "truth": lambda value: isinstance(value, bool),
@@ -149,7 +151,7 @@ _TYPES = {
 
 
 def _numbers(*names: str) -> dict[str, str]:
-    return dict.fromkeys(names, "number")
+    return dict.fromkeys(names, "number from 0 up")
 
 
 _RESULT = {
@@ -158,27 +160,32 @@ _RESULT = {
     "samples_per_run": "count",
     "threads": "count",
     "latency_us": _numbers("min", "p50", "p90", "p99", "p999", "max", "mean"),
-    "us_per_sample": "number",
-    "samples_per_second": "number",
+    "us_per_sample": "number from 0 up",
+    "samples_per_second": "number from 0 up",
     "runs": "count",
-    "state_size": "number?",
+    "state_size": "number from 0 up?",
     "model_bytes": "count",
     "state_bytes": "count",
-    "histogram": {"edges_us": ["number"], "counts": ["count"]},
-    "rounds": [{"us_per_sample": "number", "runs": "count"}],
+    "histogram": {"edges_us": ["number from 0 up"], "counts": ["count"]},
+    "rounds": [{"us_per_sample": "number from 0 up", "runs": "count"}],
     # The interval is null where there were too few rounds for one.
     "ratio": _OrNull(
-        {"value": "number", "low": "number?", "high": "number?", "confidence": "number"}
+        {
+            "value": "number from 0 up",
+            "low": "number from 0 up?",
+            "high": "number from 0 up?",
+            "confidence": "number from 0 up",
+        }
     ),
-    "rate_hz": "number?",
-    "real_time_factor": "number?",
+    "rate_hz": "number from 0 up?",
+    "real_time_factor": "number from 0 up?",
     "deadline": _OrNull(
         {
-            "us": "number",
-            "period_us": "number?",
+            "us": "number from 0 up",
+            "period_us": "number from 0 up?",
             "runs": "count",
             "missed": "count",
-            "missed_fraction": "number",
+            "missed_fraction": "number from 0 up",
             "response_us": _numbers("p50", "p99", "max"),
             # Null without a rate: runs back to back wait for nothing.
             "jitter_us": _OrNull(_numbers("p50", "p99", "max")),
@@ -194,8 +201,8 @@ _RESULT = {
     },
     "peak_rss_bytes": "count",
     "baseline_rss_bytes": "count",
-    "load_seconds": "number",
-    "energy_uj_per_sample": "number?",
+    "load_seconds": "number from 0 up",
+    "energy_uj_per_sample": "number from 0 up?",
 }
 
 _ANSWER = {
@@ -215,18 +222,18 @@ _ANSWER = {
     "conditions": {
         "governor": "string?",
         "clock_mhz": _OrNull(_numbers("min", "max")),
-        "temperature_c": _OrNull(_numbers("start", "max")),
+        "temperature_c": _OrNull(dict.fromkeys(("start", "max"), "number")),
         "throttled": "truth?",
         "throttle_reasons": ["string"],
-        "busy_others": "number?",
+        "busy_others": "number from 0 up?",
     },
     "timeline": [
         {
-            "seconds": "number",
+            "seconds": "number from 0 up",
             "model": "string",
-            "us_per_sample": "number",
+            "us_per_sample": "number from 0 up",
             "temperature_c": "number?",
-            "clock_mhz": "number?",
+            "clock_mhz": "number from 0 up?",
             "throttled": "truth?",
         }
     ],

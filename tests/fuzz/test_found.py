@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from fuzz.seeds import sample_answer
 from onnx import TensorProto, helper, numpy_helper
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -492,6 +493,19 @@ def test_arrays_as_sources(tmp_path: Path, header: str) -> None:
     lengths = npz(tmp_path / "x.npz", x=npy(X), lengths=npy(header=header))
     with pytest.raises(S4EdgeError):
         list(open_source(lengths, INFO, index=0).read())
+
+
+# Answers of a bench
+
+
+@pytest.mark.parametrize("value", [-3.5, 1e300, 1e-300, True, "3", 10**17])
+def test_times_that_no_bench_measured(tmp_path: Path, value: Any) -> None:
+    answer = sample_answer.sample_answer()
+    answer["results"][0]["rounds"][0]["us_per_sample"] = value
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(answer))
+    with pytest.raises(S4EdgeError, match=r"results\[0\]\.rounds\[0\]\.us_per_sample is .*, not a"):
+        compare_files([path, path])
 
 
 # Training runs
