@@ -204,7 +204,7 @@ def _blocks(
         pieces.append(piece)
         features = _features_out([piece], features)
         length = None if length is None else _samples_out(piece, length)
-        if index + 1 < count and not facts.part("pool").said:
+        if not facts.part("pool").said:
             _check_following(backbone, index + 1, features)
     pooled = count > 1 and any(piece.pool.acts for piece in pieces)
     told = "n_repeat" in facts.inferred or facts.says("n_repeat") or facts.leaves_out("n_repeat")
@@ -215,15 +215,18 @@ def _blocks(
 
 
 def _check_following(backbone: Tensors, index: int, features: int) -> None:
-    """Ask for a pooling of which only the width of the next block tells.
+    """Ask for a pooling of which only the width of the next block, or of the last norm, tells.
 
     Raises:
-        S4EdgeError: the block takes more features than come.
+        S4EdgeError: it takes more features than come.
     """
-    taken = _told_features(backbone.under(f"layers.{index}."))
+    following, name = backbone.under(f"layers.{index}."), f"layers.{index}"
+    if not following.names():
+        following, name = backbone, "norm"
+    taken = _told_features(following)
     if taken is not None and taken != features and taken % features == 0:
         raise S4EdgeError(
-            f"{backbone.path}: {backbone.prefix}layers.{index} takes {taken} features where "
+            f"{backbone.path}: {backbone.prefix}{name} takes {taken} features where "
             f"{features} come: what a pooling does to samples before it is unknown; say it with "
             f'--set pool=VALUE, such as {{"_name_": "sample", "stride": 1, "expand": '
             f"{taken // features}}}"

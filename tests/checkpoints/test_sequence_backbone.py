@@ -212,6 +212,15 @@ def test_a_pooling_that_only_the_next_block_s_width_tells_is_asked_for(tmp_path:
         s4edge.load(path, facts)
     facts["pool"] = {"_name_": "sample", "stride": 1, "expand": 2}
     assert s4edge.load(path, facts).config.d_output == 4 * WIDTH
+    # After the last block the last norm tells.
+    b = Backbone()
+    b.s4d("layers.0.layer.")
+    for prefix, width in (("layers.0.norm.norm.", WIDTH), ("norm.norm.", 3 * WIDTH)):
+        b.new(f"{prefix}weight", width)
+        b.new(f"{prefix}bias", width)
+    torch.save({name: torch.tensor(value) for name, value in b.tensors.items()}, path)
+    with pytest.raises(S4EdgeError, match=r'norm takes .* --set pool=VALUE.*"expand": 3'):
+        s4edge.load(path, {"residual": "F"})
 
 
 def test_poolings_with_tensors(tmp_path: Path) -> None:

@@ -301,7 +301,7 @@ def _block_v3(pen: _Pen, *, source: bool) -> Config:
 
 
 def _block_v2(pen: _Pen, *, standalone: bool) -> Config:
-    mode = "nplr" if standalone else pen.one(*["nplr"] * 14, "slow", "real")
+    mode = "nplr" if standalone else pen.one(*["nplr"] * 28, "slow", "real")
     out: Config = {"d_state": pen.one(4, 4, 8, 16)}
     if mode != "nplr":
         out["mode"] = mode

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import s4edge
 from upstream.draws import Draw
-from upstream.models import Recorded, relative_error, walk
+from upstream.models import Recorded, relative_error, walk, word
 
 OUTCOMES = ("exact", "told", "refused", "WRONG", "CRASH")
 _LIMIT = 1e-4
@@ -89,6 +89,11 @@ class Truth:
                 return True, self._defaults[name]
         return False, None
 
+    @property
+    def decoder(self) -> str:
+        """The decoder's name."""
+        return word(self._drawn.config.get("decoder"))
+
     def sayable(self, keys: Iterable[str]) -> bool:
         """Whether ``--set`` can say them: what it says is said of all layers."""
         layers = self._drawn.config.get("model", self._drawn.config).get("layer")
@@ -134,10 +139,13 @@ def judge(path: Path, recorded: Recorded, drawn: Draw) -> Verdict:
         question = _QUESTION.search(verdict.message) if verdict.outcome == "refused" else None
         if question is None or drawn.way == "sidecar" or len(facts) == _MOST_QUESTIONS:
             break
-        known, value = truth.value(_meant(question[1], verdict.message))
-        if not known or question[1] in facts:
+        key = _meant(question[1], verdict.message)
+        known, value = truth.value(key)
+        if key == "decoder.mode" and truth.decoder in ("id", "linear", "nd", "stop"):
+            key, known, value = "decoder", True, truth.decoder
+        if not known or key in facts:
             break
-        facts[question[1]] = value
+        facts[key] = value
     said: dict[str, Any] = {}
     # Refused with a model: it has been read, and does not take the input.
     while verdict.outcome in ("WRONG", "refused") and model is not None and drawn.way != "sidecar":
