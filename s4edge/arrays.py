@@ -6,6 +6,8 @@ whatever axes a docstring tells.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,3 +32,6 @@ ComplexPerChannelAndMode = Complex
 # (channels, samples), and (channels, lags) of an autocorrelation
 FloatPerChannelAndSample = Float
 FloatPerChannelAndLag = Float
+
+# (samples, inputs) of a signal, or (samples, 1) tokens
+Samples = NDArray[Any]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import SystemsConfig
 from s4edge.model.convolution import causal_convolution, kernel_spectrum
-from s4edge.model.kernels import Groups
+from s4edge.model.mode_sums import Groups
 from s4edge.systems.modes import Modes
 
 # exp(-exp(5)) is below the smallest double that matters: a pole at zero for every purpose.

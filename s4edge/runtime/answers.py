@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from s4edge.arrays import Int, Single
+from s4edge.arrays import Int, Samples, Single
 from s4edge.errors import S4EdgeError
 from s4edge.runtime.graph import Graph
 from s4edge.runtime.sources import Source, open_source
-from s4edge.runtime.sources.source import Block
 from s4edge.runtime.stream import Stream
 
 ON_NAN = ("error", "skip", "zero")
@@ -74,7 +73,7 @@ class StreamRun:
     def __init__(
         self,
         graph: Graph,
-        source: Iterable[Block],
+        source: Iterable[Samples],
         *,
         every: int | None = 1,
         reset: int | None = None,
@@ -186,7 +185,7 @@ class StreamRun:
             )
         return found + self._warnings
 
-    def _taken(self) -> Iterator[Block]:
+    def _taken(self) -> Iterator[Samples]:
         if self._take is None:
             yield from self._source
             return
@@ -197,7 +196,7 @@ class StreamRun:
             if left <= 0:  # without waiting for more
                 return
 
-    def _prepared(self, block: Block) -> tuple[Single, Int, S4EdgeError | None]:
+    def _prepared(self, block: Samples) -> tuple[Single, Int, S4EdgeError | None]:
         """What the graph takes, the samples' numbers from 1, and what is wrong after these."""
         info = self._graph.info
         block = np.asarray(block)
@@ -380,7 +379,7 @@ class StreamRun:
 
 def run_stream(
     graph: Graph,
-    source: Source | Iterable[Block] | str | Path,
+    source: Source | Iterable[Samples] | str | Path,
     *,
     every: int | None = 1,
     reset: int | None = None,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
-from s4edge.runtime.sources.source import Block
+from s4edge.arrays import Samples
 
 # Of one part: what runs before a signal is heeded.
 _SAMPLES = 512
@@ -34,7 +34,7 @@ class StopBetween:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def blocks(self, blocks: Iterable[Block]) -> Iterator[Block]:
+    def blocks(self, blocks: Iterable[Samples]) -> Iterator[Samples]:
         """The same samples, in parts.
 
         Raises:

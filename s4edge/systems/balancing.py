@@ -20,7 +20,7 @@ from s4edge.arrays import Bool, Complex, Float, Int
 from s4edge.systems.generators import Generators, same_shape
 from s4edge.systems.lapack import jacobi_svd
 from s4edge.systems.modes import Modes, log1p
-from s4edge.systems.parallel import blocks_of, map_blocks
+from s4edge.systems.parallel import batches_of, map_batches
 
 # States below this Hankel singular value, relative to the largest, are beyond double precision.
 NEGLIGIBLE = 1e-15
@@ -42,20 +42,20 @@ def hankel_singular_values(modes: Modes) -> list[Float]:
         for channel, each in zip(channels, sigma, strict=True):
             values[channel] = each
 
-    map_blocks(find, balanced_blocks(modes))
+    map_batches(find, balancing_batches(modes))
     return values
 
 
-def balanced_blocks(modes: Modes) -> list[Int]:
+def balancing_batches(modes: Modes) -> list[Int]:
     """Channels of one shape to work on at once.
 
     Enough for numpy, few enough for all cores to get some of a small layer, and some 20 MB at most.
     """
     states = np.maximum(modes.real_states, 1)
     return [
-        block
+        batch
         for channels in same_shape(modes)
-        for block in blocks_of(
+        for batch in batches_of(
             channels, min(_MOST, max(_LEAST, 2**17 // int(states[channels[0]]) ** 2))
         )
     ]

@@ -6,7 +6,7 @@ import numpy as np
 
 from s4edge.arrays import Complex, Float, FloatPerChannel, Int
 from s4edge.systems.modes import Modes, expm1
-from s4edge.systems.parallel import blocks_of, map_blocks
+from s4edge.systems.parallel import batches_of, map_batches
 
 # Where a resonance of half-width 1 - |a| can peak, in half-widths from the pole's angle.
 _AROUND = np.array([-8, -4, -2, -1, -0.5, -0.25, 0, 0.25, 0.5, 1, 2, 4, 8])
@@ -63,8 +63,8 @@ def hinf_distance(first: Modes, second: Modes) -> FloatPerChannel:
     blocks: list[Int] = []
     for count in np.unique(counts[counts > 0]):
         size = max(1, min(_MOST, 2**12 // int(count)))
-        blocks += blocks_of(np.flatnonzero(counts == count), size)
-    map_blocks(measure, blocks)
+        blocks += batches_of(np.flatnonzero(counts == count), size)
+    map_batches(measure, blocks)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Work on many channels, block by block, on all cores."""
+"""Work on many channels, batch by batch, on all cores."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def blocks_of(channels: Int, size: int) -> list[Int]:
-    """``channels`` (any number,) cut into consecutive blocks of ``size``, the last one smaller."""
+def batches_of(channels: Int, size: int) -> list[Int]:
+    """``channels`` (any number,) cut into consecutive batches of ``size``, the last one smaller."""
     return [channels[start : start + size] for start in range(0, len(channels), size)]
 
 
-def map_blocks(
-    work: Callable[[Int], Result], blocks: Sequence[Int], threads: int | None = None
+def map_batches(
+    work: Callable[[Int], Result], batches: Sequence[Int], threads: int | None = None
 ) -> list[Result]:
-    """``work`` on blocks of channels, by one thread per core.
+    """``work`` on batches of channels, by one thread per core.
 
-    Blocks do not depend on the number of threads, so neither do the results. ``work`` should spend
+    Batches do not depend on the number of threads, so neither do the results. ``work`` should spend
     its time where Python's lock is not held: in numpy on arrays that are not small, in LAPACK
     through `s4edge.systems.lapack`. The caller limits BLAS to one thread.
 
     Args:
-        work: takes the channels of one block.
-        blocks: from `blocks_of`.
+        work: takes the channels of one batch.
+        batches: from `batches_of`.
         threads: as many as there are cores, unless given.
 
     Returns:
-        What ``work`` gave for each block, in order.
+        What ``work`` gave for each batch, in order.
     """
-    threads = min(threads or available_cores(), len(blocks))
+    threads = min(threads or available_cores(), len(batches))
     if threads <= 1:
-        return [work(each) for each in blocks]
+        return [work(each) for each in batches]
     with ThreadPoolExecutor(threads, "s4edge") as pool:
         try:
-            return list(pool.map(work, blocks))
-        except BaseException:  # an interrupt, too, should not wait for blocks not yet begun
+            return list(pool.map(work, batches))
+        except BaseException:  # an interrupt, too, should not wait for batches not yet begun
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -19,26 +19,26 @@ from s4edge.systems.balancing import hankel_singular_values
 from s4edge.systems.hinf import hinf_distance
 from s4edge.systems.lapack import jacobi_svd, pivoted_r
 from s4edge.systems.modes import Modes
-from s4edge.systems.parallel import available_cores, blocks_of, map_blocks
+from s4edge.systems.parallel import available_cores, batches_of, map_batches
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7, None])
 @pytest.mark.parametrize("block", [1, 3, 10, 100])
 def test_blocks_come_in_order(threads: int | None, block: int) -> None:
     channels = np.arange(5, 15)
-    result = map_blocks(lambda some: some.tolist(), blocks_of(channels, block), threads)
+    result = map_batches(lambda some: some.tolist(), batches_of(channels, block), threads)
     assert [channel for some in result for channel in some] == channels.tolist()
     assert [len(some) for some in result[:-1]] == [block] * (len(result) - 1)
 
 
 def test_no_channels() -> None:
-    assert map_blocks(len, blocks_of(np.arange(0), 4)) == []
+    assert map_batches(len, batches_of(np.arange(0), 4)) == []
 
 
 def test_threads_work_at_the_same_time() -> None:
     meeting = threading.Barrier(3, timeout=30)
-    blocks = blocks_of(np.arange(3), 1)
-    assert map_blocks(lambda some: meeting.wait() >= 0, blocks, threads=3) == [True] * 3
+    blocks = batches_of(np.arange(3), 1)
+    assert map_batches(lambda some: meeting.wait() >= 0, blocks, threads=3) == [True] * 3
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -52,7 +52,7 @@ def test_an_error_is_passed_on_without_work_on_blocks_not_begun(threads: int) ->
         time.sleep(0.01)
 
     with pytest.raises(ValueError, match="block 1"):
-        map_blocks(work, blocks_of(np.arange(500), 1), threads)
+        map_batches(work, batches_of(np.arange(500), 1), threads)
     assert len(begun) < 250
 
 

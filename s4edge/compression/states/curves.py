@@ -13,7 +13,7 @@ from s4edge.compression.states.layer_error import LayerError
 from s4edge.compression.states.refine import MovablePoles, solve_weights
 from s4edge.compression.states.unit import Unit
 from s4edge.systems.modes import Modes
-from s4edge.systems.parallel import blocks_of, map_blocks
+from s4edge.systems.parallel import batches_of, map_batches
 
 # Orders at which a channel's error is known, beside none and all of its states.
 _ORDERS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256)
@@ -47,7 +47,7 @@ def error_curves(candidates: Candidates, error: LayerError, refined: bool) -> Cu
         return out
 
     with threadpool_limits(1):
-        errors = np.stack(map_blocks(curve, blocks_of(np.arange(len(states)), 1)))
+        errors = np.stack(map_batches(curve, batches_of(np.arange(len(states)), 1)))
     known = np.broadcast_to([0, *_ORDERS], (len(states), len(_ORDERS) + 1))
     return Curves(np.column_stack([known, states]), errors)
 

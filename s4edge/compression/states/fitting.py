@@ -22,7 +22,7 @@ from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
 from s4edge.progress import Progress
 from s4edge.systems.modes import Modes
-from s4edge.systems.parallel import blocks_of, map_blocks
+from s4edge.systems.parallel import batches_of, map_batches
 
 # Of the descent, at most.
 _STEPS = 40
@@ -112,7 +112,7 @@ def _fit(
         return modes, feedthrough, projected.values(error.stable_kernel(h) - kernel)
 
     with threadpool_limits(1):
-        fits = map_blocks(fit, blocks_of(changed, 1))
+        fits = map_batches(fit, batches_of(changed, 1))
     parts = [candidate.modes.select(~np.isin(candidate.modes.channel, changed))]
     change = np.zeros(len(error.signals.rows))
     for h, (modes, feedthrough, its_change) in zip(changed, fits, strict=True):

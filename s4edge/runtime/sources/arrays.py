@@ -10,10 +10,11 @@ from typing import IO, Any
 
 import numpy as np
 
+from s4edge.arrays import Samples
 from s4edge.data.archives import array_names, open_archive, open_array, read_array, read_header
 from s4edge.errors import S4EdgeError
 from s4edge.runtime.sources.byte_stream import ByteStream
-from s4edge.runtime.sources.source import Begun, Block
+from s4edge.runtime.sources.source import Begun
 
 _BLOCK_BYTES = 1 << 16
 
@@ -28,7 +29,7 @@ class Wanted:
     d_input: int
     tokens: bool
     index: int | None
-    lengths: Block | None = None
+    lengths: Samples | None = None
 
 
 def begin_npy(stream: ByteStream, wanted: Wanted) -> Begun:
@@ -122,7 +123,7 @@ def _find(
 
 def _in_order(
     stream: ByteStream, dtype: np.dtype[Any], before: int, length: int, width: int
-) -> Iterator[Block]:
+) -> Iterator[Samples]:
     """Samples of an array whose last axis varies fastest, the sequence after ``before`` others."""
     frame = dtype.itemsize * width
     there = stream.skip(before * frame)
@@ -146,7 +147,7 @@ def _column_by_column(
     row: int | None,
     length: int,
     width: int,
-) -> Iterator[Block]:
+) -> Iterator[Samples]:
     """Samples of an array in Fortran's order, whose numbers lie far apart: mapped, from a copy."""
     needed = math.prod(shape) * dtype.itemsize
     with tempfile.TemporaryFile() as copy:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from s4edge.arrays import Samples
 from s4edge.errors import S4EdgeError
 from s4edge.runtime.graph import GraphInfo
 from s4edge.runtime.sources.arrays import Wanted, begin_npy, begin_npz
 from s4edge.runtime.sources.byte_stream import ByteStream
 from s4edge.runtime.sources.pcm import ENCODINGS, pcm_blocks
 from s4edge.runtime.sources.rates import agreed_rate
-from s4edge.runtime.sources.source import Begun, Block, Source
+from s4edge.runtime.sources.source import Begun, Source
 from s4edge.runtime.sources.table import begin_table
 from s4edge.runtime.sources.wav import MAGICS as WAV_MAGICS
 from s4edge.runtime.sources.wav import begin_wav, is_wav
@@ -92,7 +93,7 @@ def open_source(
         begun = begin(kind, stream, file, warnings)
         held = agreed_rate(info, str(path), kind, begun.rate, rate, warnings)
 
-    def read() -> Iterator[Block]:
+    def read() -> Iterator[Samples]:
         with _open(path) as file:
             yield from begin(kind, ByteStream(file, str(path)), file, warnings).blocks
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from s4edge.arrays import Samples
 from s4edge.runtime.sources.byte_stream import ByteStream
-from s4edge.runtime.sources.source import Block, warn_once
+from s4edge.runtime.sources.source import warn_once
 
 # Of one block of a file; a pipe hands over less.
 _BLOCK_BYTES = 1 << 16
@@ -43,7 +44,7 @@ ENCODINGS = {
 }
 
 
-def decode(data: bytes, encoding: Encoding) -> Block:
+def decode(data: bytes, encoding: Encoding) -> Samples:
     """Numbers as they are written, (count,)."""
     if encoding.code is not None:
         return np.frombuffer(data, encoding.code)
@@ -52,7 +53,7 @@ def decode(data: bytes, encoding: Encoding) -> Block:
     return (octets[:, 0] << 8 | octets[:, 1] << 16 | octets[:, 2] << 24) >> 8
 
 
-def scaled(numbers: Block, encoding: Encoding) -> Block:
+def scaled(numbers: Samples, encoding: Encoding) -> Samples:
     """Whole numbers to -1 <= x < 1, exactly; floats as they are."""
     if encoding.full == 1:
         return numbers
@@ -68,7 +69,7 @@ def pcm_blocks(
     limit: int | None,
     as_tokens: bool,
     warnings: list[str],
-) -> Iterator[Block]:
+) -> Iterator[Samples]:
     """Read samples of ``width`` numbers: scaled, or as the whole numbers that tokens are.
 
     Args:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Block = NDArray[Any]
+from s4edge.arrays import Samples
 
 
 class Begun(NamedTuple):
@@ -20,7 +19,7 @@ class Begun(NamedTuple):
         rate: samples per second that the file itself states, or None.
     """
 
-    blocks: Iterator[Block]
+    blocks: Iterator[Samples]
     rate: float | None = None
 
 
@@ -38,12 +37,12 @@ class Source:
     """
 
     name: str
-    read: Callable[[], Iterator[Block]]
+    read: Callable[[], Iterator[Samples]]
     rate: float | None = None
     again: bool = True
     warnings: list[str] = field(default_factory=list)
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> Iterator[Samples]:
         return self.read()
 
     def peak(self) -> float:

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from s4edge.arrays import Samples
 from s4edge.errors import S4EdgeError
 from s4edge.runtime.sources.byte_stream import ByteStream
-from s4edge.runtime.sources.source import Begun, Block
+from s4edge.runtime.sources.source import Begun
 
 _BLOCK_BYTES = 1 << 15
 _LONGEST_LINE = 1 << 20
@@ -146,7 +147,7 @@ def _parsed(
     delimiter: str,
     count: int,
     picked: list[int],
-) -> Iterator[Block]:
+) -> Iterator[Samples]:
     for block in blocks:
         rows: list[list[float]] = []
         trouble: S4EdgeError | None = None

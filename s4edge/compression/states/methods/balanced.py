@@ -11,10 +11,10 @@ import numpy as np
 
 from s4edge.arrays import Complex, Float, Int, IntPerChannel
 from s4edge.compression.states.base import UNKNOWN, Reduced, Use
-from s4edge.systems.balancing import NEGLIGIBLE, RealSystems, balanced_blocks
+from s4edge.systems.balancing import NEGLIGIBLE, RealSystems, balancing_batches
 from s4edge.systems.generators import Generators
 from s4edge.systems.modes import Modes
-from s4edge.systems.parallel import map_blocks
+from s4edge.systems.parallel import map_batches
 
 
 def balanced_truncation(modes: Modes, orders: IntPerChannel, use: Use = UNKNOWN) -> Reduced:
@@ -46,7 +46,7 @@ def balanced_truncation(modes: Modes, orders: IntPerChannel, use: Use = UNKNOWN)
             out.append((log_pole, weight, channels[which[system]]))
         return out
 
-    for block in map_blocks(reduce, balanced_blocks(modes)):
+    for block in map_batches(reduce, balancing_batches(modes)):
         parts += block
     parts.append((np.zeros(0, np.complex128), np.zeros(0, np.complex128), np.zeros(0, np.int64)))
     log_pole, weight, channel = (np.concatenate(each) for each in zip(*parts, strict=True))

@@ -20,7 +20,7 @@ from s4edge.compression.states.base import UNKNOWN, Reduced, Use
 from s4edge.systems.balancing import NEGLIGIBLE, diagonalize
 from s4edge.systems.generators import Generators, same_shape
 from s4edge.systems.modes import Modes, expm1
-from s4edge.systems.parallel import blocks_of, map_blocks
+from s4edge.systems.parallel import batches_of, map_batches
 from s4edge.systems.realization import balance
 
 # Lags of the autocorrelation that are summed at once, and channels: they bound the memory.
@@ -66,7 +66,7 @@ def input_weighted_truncation(modes: Modes, orders: IntPerChannel, use: Use = UN
         return out
 
     for group in same_shape(modes):
-        for block in map_blocks(reduce, blocks_of(group, _BLOCK)):
+        for block in map_batches(reduce, batches_of(group, _BLOCK)):
             parts += [
                 Modes.make(pole, weight, np.full(len(pole), channel), modes.channels)
                 for channel, pole, weight in block

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from s4edge.model.kernels import Groups, mode_sum
+from s4edge.model.mode_sums import Groups, mode_sum
 from s4edge.systems.modes import Modes
 
 
