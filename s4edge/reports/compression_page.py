@@ -11,6 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from s4edge.arrays import Float, Int
+from s4edge.compression.states.methods.registry import find_method
 from s4edge.compression.states.spectrum import Spectrum, model_spectra
 from s4edge.compression.states.unit import Unit, units_of
 from s4edge.compression.trade_off import TradeOff, trade_off
@@ -28,20 +29,6 @@ _MOST_ROWS = 300
 # A kernel is drawn until so much of its energy is left, and up to so many samples.
 _LEFT, _MOST_SAMPLES = 1e-4, 16384
 _FEWEST_SAMPLES = 32
-# Methods that keep what belongs to a channel's largest Hankel singular values.
-_CUT_BY_HANKEL = ("balanced", "singular-perturbation", "hankel")
-_METHODS = {
-    "balanced": "balanced truncation of each channel’s real system",
-    "complex-balanced": "balanced truncation of each channel’s complex half-system (the source "
-    "paper's way)",
-    "singular-perturbation": "balanced singular perturbation of each channel, which keeps the gain "
-    "at frequency 0",
-    "modal": "the modes of largest peak gain of each channel",
-    "h2": "locally H2-optimal reduction of each channel",
-    "hankel": "optimal Hankel norm approximation of each channel",
-    "finite-horizon": "truncation of each channel balanced over the samples for which kernels are "
-    "used",
-}
 
 
 @dataclass(frozen=True)
@@ -228,7 +215,7 @@ def _headline(
 
 def _sentence(entry: Compression) -> str:
     """What was done."""
-    text = "Reduced by " + escape(_METHODS.get(entry.method, f"the method {entry.method}"))
+    text = "Reduced by " + escape(find_method(entry.method).told)
     calibration = entry.calibration
     if calibration:
         count, given = calibration.sequences, calibration.given
@@ -392,7 +379,7 @@ def _hankel(layers: list[_Layer], entry: Compression, spectra: list[Spectrum]) -
         "are channels, the bold blue one their median; a steep fall means that few states are "
         "enough."
     )
-    if entry.calibration or entry.method not in _CUT_BY_HANKEL:
+    if entry.calibration or not find_method(entry.method).cuts_by_hankel:
         text += (
             " This reduction did not cut by these values"
             + (", but by what matters on the calibration data" if entry.calibration else "")

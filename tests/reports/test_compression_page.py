@@ -6,6 +6,7 @@ import builtins
 import copy
 import dataclasses
 import re
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ import pytest
 import torch
 
 import s4edge
+from s4edge.compression.states.methods.registry import METHODS
 from s4edge.compression.trade_off import TradeOff
 from s4edge.errors import MissingExtraError, S4EdgeError
 from s4edge.model.configuration import BlockConfig, ModelConfig, SystemsConfig
+from s4edge.model.history import Compression
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
 from s4edge.reports import compression_page as html_report
@@ -431,3 +434,9 @@ def test_a_write_that_fails_leaves_the_old_page(
     one_line(error)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_told_in_words(name: str) -> None:
+    sentence = html_report._sentence(Compression(method=name))
+    assert sentence.startswith(f"Reduced by {escape(METHODS[name].told)}, without calibration data")

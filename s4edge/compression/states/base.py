@@ -63,3 +63,37 @@ class Method(Protocol):
             use: what is known of their inputs.
         """
         ...
+
+
+@dataclass(frozen=True)
+class ReductionMethod:
+    """A method as the command line and the reports know it; it stands beside its function.
+
+    Attributes:
+        name: on the command line and in a model's history.
+        reduce: the function.
+        summary: one line for people.
+        told: what was done, for a sentence that begins with "Reduced by".
+        calibrated: the variant that takes the autocorrelation of a channel's input into account,
+            or None.
+        refinable: whether its result is meant as a start for refinement (a baseline is not, and
+            shared modes would be shared no more).
+        moves_feedthrough: whether it changes ``D``.
+        cuts_by_hankel: whether it keeps what belongs to a channel's largest Hankel singular values,
+            so that a cut may be drawn there.
+    """
+
+    name: str
+    reduce: Method
+    summary: str
+    told: str
+    calibrated: Method | None = None
+    refinable: bool = True
+    moves_feedthrough: bool = False
+    cuts_by_hankel: bool = False
+
+    def of(self, use: Use) -> Method:
+        """The variant that makes most of what is known."""
+        if use.autocorrelation is None or self.calibrated is None:
+            return self.reduce
+        return self.calibrated

@@ -9,8 +9,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from s4edge.arrays import Float, Int
-from s4edge.compression.states.base import Use
-from s4edge.compression.states.methods.registry import NamedMethod
+from s4edge.compression.states.base import ReductionMethod, Use
 from s4edge.compression.states.unit import Unit
 from s4edge.systems.modes import Modes
 
@@ -39,7 +38,7 @@ class Candidates:
         use: what is known of its inputs.
     """
 
-    def __init__(self, method: NamedMethod, unit: Unit, use: Use) -> None:
+    def __init__(self, method: ReductionMethod, unit: Unit, use: Use) -> None:
         self.unit = unit
         self._reduce, self._use = method.of(use), use
         self._uniform: dict[int, Candidate] = {}

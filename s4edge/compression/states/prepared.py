@@ -9,11 +9,11 @@ import torch
 
 from s4edge.arrays import Float, Int
 from s4edge.compression.states.allocation import Curves, Walk, walk
-from s4edge.compression.states.base import Use
+from s4edge.compression.states.base import ReductionMethod, Use
 from s4edge.compression.states.calibration import Calibration, Passage
 from s4edge.compression.states.candidates import Candidates
 from s4edge.compression.states.curves import error_curves
-from s4edge.compression.states.methods.registry import METHODS, NamedMethod
+from s4edge.compression.states.methods.registry import METHODS
 from s4edge.compression.states.observed import Observed, observe
 from s4edge.compression.states.unit import Unit, units_of
 from s4edge.model.sequence_model import SequenceModel
@@ -123,7 +123,7 @@ def prepare(
 def _calibrated(
     model: SequenceModel,
     settings: ReductionSettings,
-    method: NamedMethod,
+    method: ReductionMethod,
     horizon: int | None,
     calibration: Calibration,
     progress: Progress,

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from s4edge.arrays import Complex, Float, Int, IntPerChannel
-from s4edge.compression.states.base import UNKNOWN, Reduced, Use
+from s4edge.compression.states.base import UNKNOWN, Reduced, ReductionMethod, Use
+from s4edge.compression.states.methods.input_weighted import input_weighted_truncation
 from s4edge.systems.balancing import NEGLIGIBLE, RealSystems, balancing_batches
 from s4edge.systems.generators import Generators
 from s4edge.systems.modes import Modes
@@ -51,3 +52,13 @@ def balanced_truncation(modes: Modes, orders: IntPerChannel, use: Use = UNKNOWN)
     parts.append((np.zeros(0, np.complex128), np.zeros(0, np.complex128), np.zeros(0, np.int64)))
     log_pole, weight, channel = (np.concatenate(each) for each in zip(*parts, strict=True))
     return Reduced(Modes.make(log_pole, weight, channel, modes.channels), hankel, bound)
+
+
+METHOD = ReductionMethod(
+    name="balanced",
+    reduce=balanced_truncation,
+    calibrated=input_weighted_truncation,
+    summary="balanced truncation of the real system",
+    told="balanced truncation of each channel’s real system",
+    cuts_by_hankel=True,
+)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from s4edge.arrays import Float, IntPerChannel
-from s4edge.compression.states.base import UNKNOWN, Reduced, Use
+from s4edge.compression.states.base import UNKNOWN, Reduced, ReductionMethod, Use
 from s4edge.systems.balancing import NEGLIGIBLE
 from s4edge.systems.generators import same_shape
 from s4edge.systems.gramians import cauchy_factor
@@ -48,3 +48,12 @@ def complex_balanced_truncation(modes: Modes, orders: IntPerChannel, use: Use = 
             bound[channel] = 2 * sigma[kept:].sum()
             parts.append(Modes.make(log1p(values), weight, np.full(kept, channel), modes.channels))
     return Reduced(Modes.concatenate(parts), hankel, bound)
+
+
+METHOD = ReductionMethod(
+    name="complex-balanced",
+    reduce=complex_balanced_truncation,
+    summary="of the complex half-system, the source paper's way, to compare with",
+    told="balanced truncation of each channel’s complex half-system (the source paper's way)",
+    refinable=False,
+)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from s4edge.arrays import Float, Int, IntPerChannel
-from s4edge.compression.states.base import UNKNOWN, Reduced, Use
+from s4edge.compression.states.base import UNKNOWN, Reduced, ReductionMethod, Use
 from s4edge.compression.states.methods.balanced import balanced_truncation
 from s4edge.errors import S4EdgeError
 from s4edge.systems.balancing import diagonalize
@@ -120,3 +120,11 @@ def horizon_distance(first: Modes, second: Modes, horizon: int) -> Float:
     square = total(log_pole, log_pole.conj(), w.conj()) + total(log_pole, log_pole, w)
     out: Float = np.sqrt(np.maximum(square / 2, 0))
     return out
+
+
+METHOD = ReductionMethod(
+    name="finite-horizon",
+    reduce=finite_horizon_truncation,
+    summary="balanced over the samples for which kernels are used",
+    told="truncation of each channel balanced over the samples for which kernels are used",
+)

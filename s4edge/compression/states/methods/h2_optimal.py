@@ -29,7 +29,7 @@ from __future__ import annotations
 import numpy as np
 
 from s4edge.arrays import Complex, Float, Int, IntPerChannel
-from s4edge.compression.states.base import UNKNOWN, Reduced, Use
+from s4edge.compression.states.base import UNKNOWN, Reduced, ReductionMethod, Use
 from s4edge.compression.states.methods.balanced import balanced_truncation
 from s4edge.systems.generators import same_shape
 from s4edge.systems.h2_energy import (
@@ -205,3 +205,11 @@ def _weighted(system: System, poles: ReducedPoles) -> tuple[Complex, Complex, In
     weight = np.where(pull.imag > 0, 2 * weight, weight)
     channel = np.broadcast_to(np.arange(len(pull))[:, None], pull.shape)
     return log_pole[kept], weight[kept], channel[kept]
+
+
+METHOD = ReductionMethod(
+    name="h2",
+    reduce=h2_optimal,
+    summary="least energy of the kernel's error (locally)",
+    told="locally H2-optimal reduction of each channel",
+)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from s4edge.arrays import Complex, Float, IntPerChannel
-from s4edge.compression.states.base import UNKNOWN, Reduced, Use
+from s4edge.compression.states.base import UNKNOWN, Reduced, ReductionMethod, Use
 from s4edge.systems.balancing import diagonalize
 from s4edge.systems.hinf import frequency_response, hinf_distance
 from s4edge.systems.modes import Modes, log1p
@@ -66,9 +66,11 @@ def hankel_norm_approximation(modes: Modes, orders: IntPerChannel, use: Use = UN
         parts.append(Modes.make(log_pole, weight, np.full(len(weight), channel), modes.channels))
     reduced = Modes.concatenate(parts) if parts else modes
     feedthrough, least = _best_constant(modes, reduced)
-    # What the samples have missed of the error may exceed the bound.
-    missed = hinf_distance(modes, Modes.concatenate([reduced, Modes.constant(feedthrough)])) - least
-    return Reduced(reduced, hankel, bound + np.maximum(missed, 0), feedthrough)
+    # What the samples have missed of the error may exceed the bound, and so may the search for the
+    # constant, which ends a little short of the best one.
+    error = hinf_distance(modes, Modes.concatenate([reduced, Modes.constant(feedthrough)]))
+    bound = np.maximum(bound + np.maximum(error - least, 0), error)
+    return Reduced(reduced, hankel, bound, feedthrough)
 
 
 def _approximate(given: Modes, system: Balanced, order: int) -> tuple[Complex, Complex, float]:
@@ -182,3 +184,13 @@ def _near(modes: Modes) -> Float:
     log_pole, _ = modes.padded()
     near = np.abs(log_pole.imag)[..., None] - np.expm1(log_pole.real)[..., None] * _AROUND
     return np.clip(near.reshape(modes.channels, -1), 0, np.pi)
+
+
+METHOD = ReductionMethod(
+    name="hankel",
+    reduce=hankel_norm_approximation,
+    summary="least Hankel norm of the error; changes D",
+    told="optimal Hankel norm approximation of each channel",
+    moves_feedthrough=True,
+    cuts_by_hankel=True,
+)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from s4edge.arrays import Float, IntPerChannel
-from s4edge.compression.states.base import UNKNOWN, Reduced, Use
+from s4edge.compression.states.base import UNKNOWN, Reduced, ReductionMethod, Use
 from s4edge.systems.hinf import hinf_distance
 from s4edge.systems.modes import Modes
 
@@ -58,3 +58,11 @@ def _merged(modes: Modes) -> Modes:
     np.add.at(total, which.reshape(-1), weight)
     merged = Modes.make(log_pole[first], total, modes.channel[first], modes.channels)
     return merged.select(merged.weight != 0)
+
+
+METHOD = ReductionMethod(
+    name="modal",
+    reduce=modal_truncation,
+    summary="the modes of largest peak gain, kept as they are",
+    told="the modes of largest peak gain of each channel",
+)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from s4edge.arrays import Complex, Float, IntPerChannel
-from s4edge.compression.states.base import UNKNOWN, Reduced, Use
+from s4edge.compression.states.base import UNKNOWN, Reduced, ReductionMethod, Use
 from s4edge.compression.states.common_poles import SharedModes, reduce_shared
 from s4edge.errors import S4EdgeError
 from s4edge.systems.modes import Modes
@@ -96,3 +96,12 @@ def _not_shared() -> S4EdgeError:
         "the channels of this layer do not share their modes, as those of a DSS layer do: take "
         "another --method"
     )
+
+
+METHOD = ReductionMethod(
+    name="shared-modes",
+    reduce=shared_truncation,
+    summary="one set of modes for all channels of a layer",
+    told="one set of modes for all channels of a layer, balanced together",
+    refinable=False,
+)

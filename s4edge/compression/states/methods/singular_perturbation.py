@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from s4edge.arrays import Complex, Float, IntPerChannel
-from s4edge.compression.states.base import UNKNOWN, Reduced, Use
+from s4edge.compression.states.base import UNKNOWN, Reduced, ReductionMethod, Use
 from s4edge.systems.balancing import diagonalize
 from s4edge.systems.modes import Modes
 from s4edge.systems.realization import (
@@ -68,3 +68,13 @@ def _residualized(system: Balanced, order: int) -> tuple[Complex, Complex]:
         if (log_pole.real < 0).all():
             break
     return log_pole, weight
+
+
+METHOD = ReductionMethod(
+    name="singular-perturbation",
+    reduce=singular_perturbation,
+    summary="balanced, and the gain at frequency 0 is kept; changes D",
+    told="balanced singular perturbation of each channel, which keeps the gain at frequency 0",
+    moves_feedthrough=True,
+    cuts_by_hankel=True,
+)
