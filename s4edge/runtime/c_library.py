@@ -7,7 +7,6 @@ for loading a library runs code that is in it.
 from __future__ import annotations
 
 import ctypes
-import json
 import platform
 import struct
 from collections import Counter
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s4edge.errors import S4EdgeError
+from s4edge.foreign import parse_json
 
 Floats = npt.NDArray[np.float32]
 
@@ -177,7 +177,7 @@ def _check_processor(path: Path, needs: str) -> None:
 
 def _description(path: Path, text: bytes) -> dict[str, Any]:
     try:
-        description = json.loads(text)
+        description = parse_json(text.decode())
         written = description["format"]
         if isinstance(written, int) and written > KNOWN_FORMAT:
             raise S4EdgeError(
