@@ -130,10 +130,12 @@ def _same(one: Any, other: Any) -> bool:
         return False
 
 
-def judge(path: Path, recorded: Recorded, drawn: Draw) -> Verdict:
-    """Read a saved model and compare its outputs."""
+def judge(
+    path: Path, recorded: Recorded, drawn: Draw, given: Mapping[str, Any] | None = None
+) -> Verdict:
+    """Read a saved model and compare its outputs; ``given`` are facts said from the start."""
     truth = Truth(drawn, recorded.defaults)
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = dict(given or {})
     while True:
         verdict, model = _read(path, recorded, facts)
         question = _QUESTION.search(verdict.message) if verdict.outcome == "refused" else None
@@ -223,7 +225,7 @@ def recorded_case(path: Path) -> tuple[str, Verdict]:
     """Name and verdict of a case with its recorded outputs.
 
     Its ``NAME.note.json``, if there is one, has the ``facts`` to be given, and under ``or`` others
-    that would do as well.
+    that would do as well; ``NAME.config.txt`` the configuration that the file does not hold.
     """
     with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
         data = {key: file[key] for key in file.files}
@@ -237,11 +239,21 @@ def recorded_case(path: Path) -> tuple[str, Verdict]:
     )
     note = path.with_name(f"{path.stem}.note.json")
     said = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+    drawn = _blind(path)
     for facts in (said.get("facts", {}), *said.get("or", [])):
-        verdict, _ = _read(path, recorded, facts)
+        verdict = judge(path, recorded, drawn, facts) if drawn else _read(path, recorded, facts)[0]
         if verdict.outcome != "refused":
             break
-    return path.stem, Verdict(verdict.outcome, verdict.message, verdict.streams, facts)
+    return path.stem, dataclasses.replace(verdict, asked=verdict.asked or facts)
+
+
+def _blind(path: Path) -> Draw | None:
+    """What is true of a case whose configuration lies beside it for people only."""
+    beside = path.with_name(f"{path.stem}.config.txt")
+    if not beside.exists():
+        return None
+    true = json.loads(beside.read_text(encoding="utf-8"))
+    return Draw("", 0, "", true["cls"], true["config"], true.get("L", 0), "blind", 0.0, None)
 
 
 def compare(found: NDArray[np.float64], recorded: Recorded) -> tuple[str, str]:
