@@ -182,9 +182,11 @@ class SequenceModel(nn.Module):
         if config.length is not None:
             found = {length} if lengths is None else set(lengths.tolist())
             if found != {config.length}:
+                other = min(found - {config.length})
                 raise S4EdgeError(
-                    f"the model's kernels are normalized over {config.length} samples (softmax) "
-                    f"and are not valid for sequences of {min(found - {config.length})}"
+                    f"the model's kernels are for {config.length} samples (normalized over them, "
+                    f"stretched to them, or growing) and are not valid for sequences of {other}; "
+                    f"its checkpoint can be read for those with --set length={other}"
                 )
         if lengths is not None and not config.streams and (lengths != length).any():
             raise S4EdgeError(f"sequences must come without padding: {config.cannot_stream}")
