@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from s4edge.compression.steps import Step, apply_steps
+from s4edge.errors import S4EdgeError
 from s4edge.model.file import save_model
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.workflows import inputs
@@ -49,6 +51,7 @@ def compress(
     model: SequenceModel,
     state: int | None = None,
     *,
+    steps: Sequence[Step] | None = None,
     method: str = "balanced",
     calibration: Data | NDArray[Any] | Tensor | None = None,
     allocate: str = "uniform",
@@ -57,12 +60,14 @@ def compress(
     horizon: int | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> SequenceModel:
-    """A copy of a model with the smaller state size ``state``.
+    """A copy of a model with the smaller state size ``state``, or compressed step by step.
 
     Args:
         model: left as it is.
         state: see `s4edge.compression.states.step` for this and what is not told here, for errors
             raised and what the copy's ``provenance.history`` tells.
+        steps: instead of all other arguments but ``calibration``: configurations of steps in order,
+            such as ``[ReduceStates(16)]``; see `s4edge.compression.steps`.
         method: a key of `s4edge.compression.states.methods.registry.METHODS`.
         calibration: sequences as the model takes them, (samples, length, d_input) or tokens; no
             labels are used.
@@ -73,6 +78,10 @@ def compress(
         progress: called with the fraction done.
     """
     chosen = None if calibration is None else inputs.calibration_of(model, calibration)
+    if steps is not None:
+        if state is not None or tolerance is not None:
+            raise S4EdgeError("give either steps or a state size or a tolerance")
+        return apply_steps(model, steps, chosen, progress).model
     return compress_model(
         model, state, method, chosen, allocate, tolerance, refine, horizon, progress
     )

@@ -109,7 +109,7 @@ def compress(
 
         answer = compress_file(
             model,
-            ReduceStates(state, tolerance, method, allocate, refine, horizon),
+            [ReduceStates(state, tolerance, method, allocate, refine, horizon)],
             path,
             facts=facts,
             calibrate=calibrate,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from s4edge.compression.states.calibration import Calibration
-from s4edge.compression.states.step import ReduceStates, reduce_states
+from s4edge.compression.states.step import ReduceStates
+from s4edge.compression.steps import Step, apply_steps, check_steps
 from s4edge.compression.trade_off import trade_off
 from s4edge.data.dataset import Data, load_data
 from s4edge.files import check_writable
@@ -38,16 +39,16 @@ def compress_model(
 ) -> SequenceModel:
     """A copy of a model whose channels keep ``state`` states each, or so many on average.
 
-    See `s4edge.compression.states.step` for what the arguments mean, `ReduceStates`, and for what
-    is done and raised, `reduce_states`.
+    The shortest way to say one step: see `s4edge.compression.states.step` for what the arguments
+    mean, `ReduceStates`, and for what is done and raised, `reduce_states`.
     """
     step = ReduceStates(state, tolerance, method, allocate, refine, horizon)
-    return reduce_states(model, step, calibration, progress).model
+    return apply_steps(model, [step], calibration, progress).model
 
 
 def compress_file(
     model: Path,
-    step: ReduceStates,
+    steps: Sequence[Step],
     output: Path,
     *,
     facts: Mapping[str, Any] | None = None,
@@ -62,7 +63,7 @@ def compress_file(
 
     Args:
         model: an upstream checkpoint or a compressed model.
-        step: how many states and how.
+        steps: of the compression, in order.
         output: the ``.safetensors`` file to write.
         facts: of a checkpoint, as for `s4edge.load`.
         calibrate: sequences to calibrate on, as `s4edge.data.dataset.load_data` takes them.
@@ -76,7 +77,7 @@ def compress_file(
         The answer of ``s4edge compress --json``.
 
     Raises:
-        S4EdgeError: a file cannot be read or written, or ``step`` does not suit the model.
+        S4EdgeError: a file cannot be read or written, or a step does not suit the model.
     """
     check_writable(output, model, calibrate, finetune)
     if report is not None:
@@ -84,11 +85,11 @@ def compress_file(
         check_writable(report, model, calibrate, finetune, output)
     started = time.perf_counter()
     original = read_model(model, facts, audience)
-    step.check(original)
+    check_steps(original, steps)
     samples = None if finetune is None else load_data(finetune)
     calibration = read_calibration(original, calibrate, audience)
     with audience.progress("Reducing") as progress:
-        reduced = reduce_states(original, step, calibration, progress)
+        reduced = apply_steps(original, steps, calibration, progress)
     small = reduced.model
     if samples is not None and epochs is not None:
         teacher = original if distill else None

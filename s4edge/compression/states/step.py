@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from s4edge.arrays import Float, Int
+from s4edge.compression.result import Compressed
 from s4edge.compression.states.calibration import Calibration
 from s4edge.compression.states.methods.registry import find_method
 from s4edge.compression.states.prepared import Prepared, ReductionSettings, prepare
@@ -85,26 +86,12 @@ class ReduceStates:
         return ReductionSettings(self.method, allocated, refine, self.horizon)
 
 
-@dataclass(frozen=True)
-class ReducedStates:
-    """What came of it.
-
-    Attributes:
-        model: the smaller one; the last entry of its history tells what was done.
-        curve: totals of real states, and the relative error of the output that allocation
-            predicts; None where nothing was allocated.
-    """
-
-    model: SequenceModel
-    curve: tuple[Int, Float] | None
-
-
 def reduce_states(
     model: SequenceModel,
     step: ReduceStates,
     calibration: Calibration | None = None,
     progress: Progress = silent,
-) -> ReducedStates:
+) -> Compressed:
     """Take states away from a copy of a model.
 
     Channels that lose nothing are kept to the bit. The copy's ``provenance.history`` tells what was
@@ -127,7 +114,7 @@ def reduce_states(
     else:
         assert step.tolerance is not None
         small = _to_tolerance(prepared, step.tolerance, rest)
-    return ReducedStates(small, predicted_curve(prepared))
+    return Compressed(small, predicted_curve(prepared))
 
 
 def check_state_size(state: int | None) -> None:
