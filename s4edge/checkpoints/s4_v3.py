@@ -16,7 +16,12 @@ from s4edge.checkpoints.s4_older import KERNEL, infer_axes, read_layer, step_siz
 from s4edge.checkpoints.stored_kernels import Kernels, infer_state_size, infer_word, stored_length
 from s4edge.checkpoints.tensors import Tensors
 from s4edge.checkpoints.transforms import TRANSFORMS, transform
-from s4edge.checkpoints.upstream_layer import OLDER_ACTIVATIONS, LayerReader, UpstreamLayer
+from s4edge.checkpoints.upstream_layer import (
+    OLDER_ACTIVATIONS,
+    LayerReader,
+    LiveKernel,
+    UpstreamLayer,
+)
 from s4edge.errors import S4EdgeError
 from s4edge.systems.modes import Modes
 
@@ -132,11 +137,12 @@ def _claims(tensors: Tensors) -> bool:
     return KERNEL + "inv_A_real" in tensors or KERNEL + "inv_w_real" in tensors
 
 
+_KERNEL_ATTRIBUTES = ("disc", "real_type", "bandlimit")
 _ATTRIBUTES = {
     **{name: name for name in ("transposed", "channels", "shift")},
     "L": "l_max",
     # It has a kernel in its kernel.
-    **{f"kernel.kernel.{name}": name for name in ("disc", "real_type", "bandlimit")},
+    **{f"kernel.kernel.{name}": name for name in _KERNEL_ATTRIBUTES},
 }
 READER = LayerReader(
     "S4 of version 3",
@@ -145,4 +151,13 @@ READER = LayerReader(
     _read,
     attributes=_ATTRIBUTES,
     activations=OLDER_ACTIVATIONS,
+    kernels=(
+        LiveKernel(
+            frozenset(("log_dt", "inv_A_real", "B", "C")),
+            KERNEL,
+            "D",
+            {"linear": True, "hyper_act": None},
+            _KERNEL_ATTRIBUTES,
+        ),
+    ),
 )

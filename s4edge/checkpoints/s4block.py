@@ -31,7 +31,12 @@ from s4edge.checkpoints.stored_kernels import (
 )
 from s4edge.checkpoints.tensors import StateDict, Tensors
 from s4edge.checkpoints.transforms import TRANSFORMS, invert, transform
-from s4edge.checkpoints.upstream_layer import ACTIVATION_NAMES, LayerReader, UpstreamLayer
+from s4edge.checkpoints.upstream_layer import (
+    ACTIVATION_NAMES,
+    LayerReader,
+    LiveKernel,
+    UpstreamLayer,
+)
 from s4edge.errors import S4EdgeError
 
 _CLASSES = (
@@ -306,17 +311,14 @@ def _layout(tensors: StateDict, known: dict[str, Any]) -> Layout:
     return Layout(A, steps, "layer.kernel.C", bilinear, 0.5, swapped, write, upper=False)
 
 
+_KERNEL_ATTRIBUTES = (
+    "disc", "dt_fast", "real_transform", "imag_transform", "dt_transform", "bandlimit", "is_real",
+)  # fmt: skip
 _ATTRIBUTES = {
     "transposed": "transposed",
     **{f"layer.{name}": name for name in ("l_max", "swap_channels")},
-    **{
-        f"layer.kernel.{name}": name
-        for name in (
-            "disc", "dt_fast", "real_transform", "imag_transform", "dt_transform", "bandlimit",
-            "is_real",
-        )
-    },
-}  # fmt: skip
+    **{f"layer.kernel.{name}": name for name in _KERNEL_ATTRIBUTES},
+}
 _ACTIVATIONS = {
     "layer.activation": "activation",
     # The training repository's S4Block has it outside.
@@ -324,6 +326,8 @@ _ACTIVATIONS = {
     "mult_activation": "mult_act",
     "output_linear.-1": "final_act",
 }
+# A layer that does nothing else.
+_CONVOLVES = {"activation": None, "final_act": None}
 READER = LayerReader(
     "S4Block",
     _CLASSES,
@@ -332,4 +336,17 @@ READER = LayerReader(
     layout=_layout,
     attributes=_ATTRIBUTES,
     activations=_ACTIVATIONS,
+    kernels=(
+        LiveKernel(
+            frozenset(("inv_dt", "A_real", "B", "C")),
+            "layer.kernel.",
+            "layer.D",
+            _CONVOLVES,
+            _KERNEL_ATTRIBUTES,
+        ),
+        # Mega's average, mode ema.
+        LiveKernel(
+            frozenset(("alpha", "delta", "beta", "gamma")), "layer.kernel.", "layer.D", _CONVOLVES
+        ),
+    ),
 )

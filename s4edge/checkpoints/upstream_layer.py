@@ -110,6 +110,25 @@ class UpstreamLayer:
 
 
 @dataclass(frozen=True)
+class LiveKernel:
+    """A layer's kernel as a live module by itself, whatever layer of a person's own it is in.
+
+    Attributes:
+        marks: parameters that it has.
+        prefix: of its parameters in a layer that readers know.
+        feedthrough: that layer's ``D``.
+        facts: of that layer where it does nothing but convolve.
+        attributes: facts that the module carries.
+    """
+
+    marks: frozenset[str]
+    prefix: str
+    feedthrough: str
+    facts: Mapping[str, Any]
+    attributes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class LayerReader:
     """A layout of one layer: how it is recognized and read.
 
@@ -127,6 +146,7 @@ class LayerReader:
         activations: of the live module, by path, the facts that its activation modules are; of
             several paths of a fact the last one that there is. ``-1`` is the last module of a
             sequence.
+        kernels: live modules that give its kernels.
     """
 
     name: str
@@ -137,3 +157,4 @@ class LayerReader:
     layout: Callable[[StateDict, dict[str, Any]], Layout] | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     activations: Mapping[str, str] = field(default_factory=dict)
+    kernels: tuple[LiveKernel, ...] = ()

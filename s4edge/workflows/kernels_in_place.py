@@ -7,7 +7,6 @@ what its kernel module gives is a list of kernels of diagonal systems, whatever 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,58 +15,15 @@ from torch import Tensor, nn
 
 from s4edge.checkpoints import bare_layer
 from s4edge.checkpoints.facts import Facts
+from s4edge.checkpoints.layer_readers import READERS
 from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.upstream_layer import LiveKernel
 from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
 
 # Samples on which what was read is compared with what runs.
 _TRIAL = 64
-
-
-@dataclass(frozen=True)
-class _Form:
-    """A kernel module of upstream's.
-
-    Attributes:
-        marks: parameters that it has.
-        prefix: of a kernel's parameters in a layer.
-        feedthrough: the layer's ``D``.
-        facts: of a layer that does nothing but convolve.
-        attributes: facts that the module carries.
-    """
-
-    marks: frozenset[str]
-    prefix: str
-    feedthrough: str
-    facts: Mapping[str, Any]
-    attributes: tuple[str, ...]
-
-
-_FORMS = (
-    _Form(
-        frozenset(("inv_dt", "A_real", "B", "C")),
-        "layer.kernel.",
-        "layer.D",
-        {"activation": None, "final_act": None},
-        ("disc", "dt_fast", "real_transform", "imag_transform", "dt_transform", "bandlimit",
-         "is_real"),
-    ),
-    _Form(
-        frozenset(("log_dt", "inv_A_real", "B", "C")),
-        "kernel.kernel.",
-        "D",
-        {"linear": True, "hyper_act": None},
-        ("disc", "real_type", "bandlimit"),
-    ),
-    _Form(
-        frozenset(("alpha", "delta", "beta", "gamma")),
-        "layer.kernel.",
-        "layer.D",
-        {"activation": None, "final_act": None},
-        (),
-    ),
-)  # fmt: skip
 
 
 class CompressedKernel(nn.Module):
@@ -126,10 +82,10 @@ def find_kernels(module: nn.Module, without: Iterable[nn.Module]) -> dict[str, n
     }
 
 
-def _form(module: nn.Module) -> _Form | None:
+def _form(module: nn.Module) -> LiveKernel | None:
     own = {name for name, _ in module.named_parameters(recurse=False)}
     own |= {name for name, _ in module.named_buffers(recurse=False)}
-    return next((form for form in _FORMS if form.marks <= own), None)
+    return next((k for reader in READERS for k in reader.kernels if k.marks <= own), None)
 
 
 def read_kernel(name: str, kernel: nn.Module, facts: Mapping[str, Any]) -> SequenceModel:
