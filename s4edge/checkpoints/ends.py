@@ -134,8 +134,10 @@ def _encoder(
     if scale is not None:
         # The task's embedding comes first.
         words = [("embedding", outer.part("task")), *words]
-    if any(name.startswith("encoder.") and name.endswith(".pe") for name in tensors.names()):
-        words.append(("position", outer))
+    # Without a configuration, what cannot be read is told by its tensors.
+    for kind, mark in (("position", ".pe"), ("conv1d", ".conv.weight")):
+        if any(name.startswith("encoder.") and name.endswith(mark) for name in tensors.names()):
+            words.append((kind, outer))
     for word, _ in words:
         if word not in ("linear", "embedding", "onehot"):
             why = _WHY_NOT.get(word, "it is unknown here")

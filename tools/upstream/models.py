@@ -321,7 +321,11 @@ def save(recorded: Recorded, drawn: Draw, folder: Path) -> Path:
         return save_lightning(recorded.state, hyper_parameters(drawn), folder, drawn.name)
     path = folder / f"{drawn.name}.pt"
     whole = {"full": "state_dict", "example": "model"}.get(drawn.kind)
-    torch.save({whole: recorded.state} if whole else recorded.state, path)
+    state = recorded.state
+    if drawn.seed % 10 == 0:
+        # As a model on several devices saves them, which version 2's example does.
+        state = {f"module.{name}": value for name, value in state.items()}
+    torch.save({whole: state} if whole else state, path)
     if drawn.way == "sidecar":
         sidecar = {"cls": drawn.cls, "config": drawn.config, "L": drawn.length}
         path.with_suffix(".json").write_text(json.dumps(sidecar), encoding="utf-8")

@@ -53,6 +53,10 @@ class Truth:
         self._values: dict[str, list[Any]] = {"length": [drawn.length]}
         self._anywhere: dict[str, list[Any]] = {}
         self._collect(drawn.config, "")
+        for prefix in ("", "layer."):
+            # The older word for it.
+            if self._values.get(f"{prefix}final_act") == [None]:
+                self._values[f"{prefix}final_act"] = self._values.get(f"{prefix}postact", [None])
         for key, value in walk(drawn.config):
             self._anywhere.setdefault(key, []).append(value)
 
