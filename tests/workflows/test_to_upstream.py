@@ -347,3 +347,17 @@ def test_a_compressed_model_is_no_upstream_checkpoint(
     result = call(tmp_path, monkeypatch, *arguments)
     assert result.exit_code == 1
     assert "name the upstream checkpoint" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_more_states_are_not_worse(name: str, tmp_path: Path) -> None:
+    """Also where modes are chosen together: a pole on the wrong side would cost more with each."""
+    cls, options = CASES[name]
+    save(tmp_path / "model.pt", cls, options)
+    errors = []
+    for state in (2, 4, 12):
+        _, small = compress_checkpoint(tmp_path / "model.pt", state, tmp_path / "small.pt")
+        layers = small.provenance.history[-1].layers
+        errors.append(sum(np.square(layer.channel_h2_error).sum() for layer in layers))
+    assert errors[1] < errors[0]
+    assert errors[2] < 0.5 * errors[1]

@@ -18,10 +18,13 @@ from s4edge.compression.states.calibration import (
     output_gradients,
     working_copy,
 )
+from s4edge.compression.states.layer_error import LayerError
+from s4edge.compression.states.observed import Observed
 from s4edge.compression.states.output_descent import descend
 from s4edge.compression.states.prepared import Prepared, prepare
 from s4edge.compression.states.reducing import to_state
 from s4edge.compression.states.step import ReduceStates
+from s4edge.compression.states.unit import Unit
 from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
@@ -287,3 +290,35 @@ def test_a_layer_without_feedthrough_gets_one_where_it_must() -> None:
     refined = s4edge.compress(bare, 4, calibration=random_data(bare))
     assert not refined.blocks[0].systems.config.feedthrough
     assert s4edge.compress(bare, 4, method="hankel").blocks[0].systems.config.feedthrough
+
+
+@pytest.mark.parametrize("refine", [False, True])
+def test_a_layer_is_fitted_to_what_the_layers_before_it_deliver_reduced(
+    refine: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a layer reads when it is fitted is what the blocks before it give in the small model."""
+    model = model_of(*RAGGED)
+    x = random_data(model)
+    seen: list[tuple[int, torch.Tensor, torch.Tensor]] = []
+    measure = Observed.layer_error
+
+    def spy(
+        self: Observed, unit: Unit, original: torch.Tensor, reached: torch.Tensor
+    ) -> LayerError:
+        seen.append((unit.block, original, reached))
+        return measure(self, unit, original, reached)
+
+    monkeypatch.setattr(Observed, "layer_error", spy)
+    # All layers together would move what was fitted one by one.
+    monkeypatch.setattr("s4edge.compression.states.reducing._NOT_LINEAR", np.inf)
+    small = s4edge.compress(model, 3, calibration=x, refine=refine)
+    with torch.no_grad():
+        entering = {
+            name: each.blocks[1].before(each.blocks[0](each.encode(x))).permute(2, 0, 1)
+            for name, each in (("original", model), ("reached", small))
+        }
+    (_, original, reached), *more = [entry for entry in seen if entry[0] == 1]
+    assert not more
+    assert float((entering["original"] - entering["reached"]).abs().max()) > 1e-2
+    torch.testing.assert_close(original, entering["original"], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(reached, entering["reached"], atol=1e-5, rtol=1e-4)

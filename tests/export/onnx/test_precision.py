@@ -143,3 +143,10 @@ def test_on_the_command_line(
     row = json.loads(benched.stdout)["results"][0]
     assert (row["mode"], row["samples_per_run"]) == ("chunk", 8)
     assert row["us_per_sample"] == pytest.approx(row["latency_us"]["p50"] / 8)
+
+
+def test_halves_whose_largest_entry_is_negative() -> None:
+    weight = np.random.default_rng(0).uniform(0, 1e4, (20, 16))
+    weight[3, 5] = -2e5  # by itself beyond what a half can hold
+    got = outputs(with_half_weights(dense(weight, np.zeros(20))), np.eye(16, dtype=np.float32))
+    np.testing.assert_allclose(got, weight.T, rtol=2**-11, atol=2**-20 * 2e5)
