@@ -29,7 +29,7 @@ class _Task:
     shared: SharedTally = field(default_factory=SharedTally)
     attempts: int = 1
     seen: int = -1
-    since: float = field(default_factory=time.monotonic)
+    since: float = 0.0
 
 
 def fuzz(
@@ -85,6 +85,7 @@ def _tasks(readers: Sequence[Reader], inputs: Mapping[str, int], first: int) -> 
 
 
 def _start(task: _Task, seed: int, kept: Path) -> int:
+    task.since = time.monotonic()
     process = os.fork()
     if process == 0:
         child.run(task.reader, seed, task.start, task.stop, task.shared, kept)
@@ -95,7 +96,7 @@ def _finish(task: _Task, status: int, seed: int, kept: Path, tally: Tally) -> li
     """Count what a process did; what it left to do."""
     done = task.shared.get()
     task.shared.close()
-    if done.index < task.start:  # nothing was read: threads of a library did not survive the fork
+    if done.index < task.start:  # nothing was read: it is the machine's or a library's fault
         if task.attempts == _MOST_ATTEMPTS:
             raise RuntimeError(f"no process of {task.reader.name} gets to its first input")
         return [_Task(task.reader, task.start, task.stop, attempts=task.attempts + 1)]
