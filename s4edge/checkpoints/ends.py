@@ -110,7 +110,7 @@ def read_ends(
 def _prefixes(tensors: Tensors, name: str) -> list[str]:
     """Of the modules in a sequence that have tensors; version 2 does not number a single one."""
     below = [each.removeprefix(f"{name}.") for each in tensors.names() if each.startswith(name)]
-    numbered = {int(found[1]) for each in below if (found := re.match(r"(\d+)\.", each))}
+    numbered = {int(found[1]) for each in below if (found := re.match(r"([0-9]{1,4})\.", each))}
     if below and not numbered:
         return [f"{name}."]
     return [f"{name}.{number}." for number in sorted(numbered)]

@@ -20,7 +20,7 @@ from s4edge.checkpoints.layer_readers import find_reader
 from s4edge.checkpoints.norms import read_norm
 from s4edge.checkpoints.pools import PoolReading, has_weight, read_pool
 from s4edge.checkpoints.residuals import read_residual
-from s4edge.checkpoints.tensors import Tensors
+from s4edge.checkpoints.tensors import MOST_PARTS, Tensors
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import ModelConfig, NormPlacement
 from s4edge.model.sequence_model import SequenceModel
@@ -256,7 +256,7 @@ def _count(backbone: Tensors, facts: Facts, kinds: int) -> int:
     """The number of blocks; those at the end may have no tensors."""
     count = backbone.count("layers")
     said = facts.get("n_layers") if facts.says("n_layers") else None
-    if isinstance(said, int) and not isinstance(said, bool) and count < said * kinds < 10_000:
+    if isinstance(said, int) and not isinstance(said, bool) and count < said * kinds < MOST_PARTS:
         count = said * kinds
     if count % kinds:
         raise S4EdgeError(

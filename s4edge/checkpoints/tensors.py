@@ -13,6 +13,8 @@ from s4edge.arrays import Complex, Float
 from s4edge.errors import S4EdgeError
 
 StateDict = dict[str, Tensor]
+# Layers and other numbered parts that a model may have.
+MOST_PARTS = 2000
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,20 @@ class Tensors:
         return shape
 
     def count(self, name: str) -> int:
-        """How many numbered parts ``name.0.``, ``name.1.``, ... there are, by the largest."""
-        found = (re.match(rf"{re.escape(name)}\.(\d+)\.", each) for each in self.names())
-        return max((int(match.group(1)) for match in found if match), default=-1) + 1
+        """How many numbered parts ``name.0.``, ``name.1.``, ... there are, by the largest.
+
+        Raises:
+            S4EdgeError: it is beyond that of any model.
+        """
+        found = (re.match(rf"{re.escape(name)}\.([0-9]+)\.", each) for each in self.names())
+        numbers = [match.group(1) for match in found if match]
+        for number in numbers:
+            if len(number) > 4 or int(number) >= MOST_PARTS:
+                raise S4EdgeError(
+                    f"{self.path}: {self.prefix}{name} has a part with the number {number}, which "
+                    "no model has; it is damaged"
+                )
+        return max(map(int, numbers), default=-1) + 1
 
     def linear(self, prefix: str, rows: int | None, columns: int | None) -> Linear:
         """``weight`` (rows, columns), None for any, and ``bias`` (rows,). Raises as `take`."""

@@ -106,6 +106,16 @@ def test_an_archive_that_was_packed_again_is_read(path: Path, compression: int) 
     assert same(read_container(path).tensors, TENSORS)
 
 
+def test_an_archive_with_sizes_of_64_bits_is_read(path: Path) -> None:
+    torch.save({"model": TENSORS}, path)
+    content = members(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            with archive.open(name, "w", force_zip64=True) as member:
+                member.write(data)
+    assert same(read_container(path).tensors, TENSORS)
+
+
 def test_numbers_of_a_big_endian_machine(path: Path) -> None:
     torch.save({"model": {"a": torch.arange(3.0), "b": torch.tensor([1 + 2j])}}, path)
     content = members(path)

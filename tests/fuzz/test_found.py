@@ -142,6 +142,14 @@ def test_counters_that_are_none(tmp_path: Path, count: torch.Tensor) -> None:
         s4edge.load(path)
 
 
+@pytest.mark.parametrize("number", ["2000", "99999999", "9" * 5000])
+def test_layers_with_numbers_that_no_model_has(tmp_path: Path, number: str) -> None:
+    changed = {f"model.layers.{number}.layer.D": torch.ones(1, H)}
+    path = sequence_model(tmp_path / "m.ckpt", {}, **changed)
+    with pytest.raises(S4EdgeError, match=f"number {number[:90]}"):
+        s4edge.load(path)
+
+
 def test_packed_floats_of_four_bits(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     tensors = {"D": torch.zeros(4, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)}

@@ -16,6 +16,7 @@ from random import Random
 
 from s4edge.errors import S4EdgeError
 
+from .mutate import raw
 from .reader import Reader
 from .tally import SharedTally, Tally
 from .watch import Watch
@@ -34,18 +35,22 @@ def make(reader: Reader, seed: int, index: int) -> bytes:
     seeds = reader.seeds()
     # Small files are read quickly, and a change is more likely to hit what matters.
     (chosen,) = random.choices(seeds, [1 / (_SMALL + len(seed)) for seed in seeds])
-    return reader.mutate(random, chosen, seeds)
+    try:
+        return reader.mutate(random, chosen, seeds)
+    except Exception:  # a change may leave what the next one cannot find its way in
+        return raw.mutate(random, chosen, seeds)
 
 
 def run(reader: Reader, seed: int, start: int, stop: int, shared: SharedTally, kept: Path) -> None:
     """Read the inputs of some numbers; keep those that show a fault. Ends the process.
 
-    Status 3 says that memory went beyond the limit, so that another process goes on.
+    Status 3 says that memory went beyond the limit, so that another process goes on; 1, that this
+    program is at fault.
     """
     warnings.simplefilter("ignore")
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=scratch()))
-    status = 0
+    status = 1
     try:
         status = _run(reader, seed, start, stop, shared, kept, folder)
     finally:

@@ -24,7 +24,7 @@ _WORDS = (
 
 def _array(random: Random, _: str, data: bytes) -> bytes:
     """An array with a header that says something else, or with other bytes."""
-    if random.random() < 0.5 or b"}" not in data:
+    if random.random() < 0.5 or b"{" not in data[:500] or b"}" not in data[:500]:
         return raw.mutate(random, data)
     start, end = data.index(b"{"), data.rindex(b"}", 0, 500) + 1
     header = data[start:end]
