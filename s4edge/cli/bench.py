@@ -134,7 +134,7 @@ def bench(
       s4edge bench a.onnx b.onnx --host pi@board --remote-command .venv/bin/s4edge
       s4edge bench --compare board.json laptop.json
     """  # noqa: D301
-    # Here and not above, so that `s4edge --help` does not wait for onnxruntime.
+    # Here and not above, so that `s4edge --help` does not wait for numpy.
     from s4edge import bench as benchmark
 
     _check_usage(compare, host, remote_command, ssh_options, markdown, as_json)

@@ -30,7 +30,7 @@ from s4edge.errors import S4EdgeError
 from s4edge.foreign import parse_json
 from s4edge.model.file import read_description
 from s4edge.runtime import Stream, open_graph, open_source, predict
-from s4edge.runtime.graph import GraphInfo
+from s4edge.runtime.description import GraphInfo
 from s4edge.training.run_state import RunState
 
 H, N = 4, 2
@@ -312,7 +312,7 @@ def test_what_onnxruntime_says_while_a_stream_runs_is_one_line(tmp_path: Path, g
     class Session:
         run_with_iobinding = staticmethod(fail)
 
-    stream._session = Session()  # type: ignore[assignment]
+    stream._running._session = Session()  # type: ignore[attr-defined]
     with pytest.raises(S4EdgeError, match=r"step\.onnx cannot be run \(Non-zero status code\)"):
         stream.step(np.zeros((1, 1), np.float32))
 
