@@ -59,7 +59,7 @@ def parse_bench(text: str, source: Path | str) -> dict[str, Any]:
         S4EdgeError: as `read_bench` does.
     """
     try:
-        answer = parse_json(text)
+        answer = parse_json(text, signs=False)
     except ValueError as error:
         reason = "it is cut short or no JSON" if text.strip() else "it is empty"
         raise _foreign(source, reason) from error
