@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint base arm64 clean
+.PHONY: demo test lint base arm64 cortex-m clean
 
 ## The whole path on the shipped example: compress, eval, export, bench, one table.
 demo: .venv/demo-installed
@@ -26,6 +26,10 @@ base: .venv/dev-installed
 ## The same on an emulated ARM board, and outputs against this machine's; skipped without qemu.
 arm64: .venv/dev-installed
 	$(BIN)/python tools/arm64/run.py --skip-unable
+
+## C on emulated microcontrollers: outputs, instructions, flash, RAM, stack; skipped without qemu.
+cortex-m: .venv/dev-installed
+	$(BIN)/python tools/cortex_m/run.py --skip-unable
 
 clean:
 	rm -rf .venv .arm64 demo-out build *.egg-info

@@ -14,6 +14,7 @@ import click
 
 from s4edge.cli import terminal
 from s4edge.cli.bench_outputs import STDOUT, BenchOutputs
+from s4edge.cli.bench_target import bench_target
 from s4edge.errors import S4EdgeError
 
 # Parameters that are for whoever measures, here or there.
@@ -105,6 +106,12 @@ def _newest() -> Path:
     metavar="KEY=VALUE",
     help="An option of ssh's, as its -o takes it, such as Port=2222; may be repeated.",
 )
+@click.option(
+    "--target",
+    metavar="NAME",
+    help="Of C files: instructions, flash, RAM and stack on an emulated microcontroller: "
+    "cortex-m0plus, cortex-m3, cortex-m4, cortex-m7 or cortex-m55.",
+)
 @terminal.json_option
 @terminal.verbose_option
 def bench(
@@ -120,6 +127,7 @@ def bench(
     host: str | None,
     remote_command: str | None,
     ssh_options: tuple[str, ...],
+    target: str | None,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -134,7 +142,10 @@ def bench(
       s4edge bench a.onnx b.onnx --host pi@board --remote-command .venv/bin/s4edge
       s4edge bench --compare board.json laptop.json
     """  # noqa: D301
-    # Here and not above, so that `s4edge --help` does not wait for numpy.
+    if target is not None:
+        bench_target(models, target, rate, as_json)
+        return
+    # Here and not above, so that `s4edge --help` does not wait for onnxruntime.
     from s4edge import bench as benchmark
 
     _check_usage(compare, host, remote_command, ssh_options, markdown, as_json)

@@ -20,6 +20,10 @@ _FLAGS = ("-O3", "-ffp-contract=fast", "-shared", "-fPIC", "-DS4EDGE_LIBRARY")
 _ALIASES = {"amd64": "x86_64", "arm64": "aarch64", "i386": "i686", "i486": "i686", "i586": "i686"}
 
 
+class CompilerError(S4EdgeError):
+    """A compiler does not work, or not on this file."""
+
+
 @dataclass(frozen=True)
 class Compiler:
     """A C compiler.
@@ -80,13 +84,13 @@ def compile_library(source: Path, library: Path, compiler: Compiler) -> None:
         what = f"{compiler} cannot compile {source}"
         try:
             _call(command, what)
-        except S4EdgeError:
+        except CompilerError:
             # Some compilers of boards do not know their own processor.
             if not own:
                 raise
             _call([word for word in command if word not in own], what)
         if not temporary.stat().st_size:
-            raise S4EdgeError(f"{what}: it made no library and gave no reason")
+            raise CompilerError(f"{what}: it made no library and gave no reason")
 
 
 def _call(command: list[str], what: str) -> str:
@@ -97,14 +101,14 @@ def _call(command: list[str], what: str) -> str:
             errors="replace",
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise S4EdgeError(f"{what}: it is not done after {_LONGEST // 60} minutes") from error
+        raise CompilerError(f"{what}: it is not done after {_LONGEST // 60} minutes") from error
     except OSError as error:
-        raise S4EdgeError(f"{what}: {error.strerror or error}") from error
+        raise CompilerError(f"{what}: {error.strerror or error}") from error
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         telling = [line for line in lines if "error" in line.lower()] or lines
         reason = telling[0] if telling else f"exit status {done.returncode}"
-        raise S4EdgeError(f"{what}: {reason}")
+        raise CompilerError(f"{what}: {reason}")
     return done.stdout
 
 

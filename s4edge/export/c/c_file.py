@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from s4edge.export.lowering.reference import run
 from s4edge.files import check_writable, replacing, write_text
 from s4edge.model.history import in_short
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.runtime.c_compiler import Compiler, compile_library, find_compiler
+from s4edge.model.systems import LARGEST_CANCELLATION, cancellation
+from s4edge.runtime.c_compiler import Compiler, CompilerError, compile_library, find_compiler
 from s4edge.runtime.c_library import CLibrary, open_library
 from s4edge.version import VERSION
 
@@ -135,24 +137,33 @@ def export_c(
     trial = _trial(rounded)
     description = _description(model, program, precision, chunk, rate)
 
-    def text(about: list[str]) -> Source:
-        return write(program, name, about, description, trial, chunk=chunk, as_bytes=as_bytes)
+    def text(about: list[str], wide: frozenset[str]) -> Source:
+        return write(
+            program, name, path.with_suffix(".h").name, about, description, trial, chunk=chunk,
+            as_bytes=as_bytes, wide=wide,
+        )  # fmt: skip
 
+    cancelling = frozenset(
+        stage.name
+        for stage, systems in program.systems
+        if cancellation(systems.modes) > LARGEST_CANCELLATION
+    )
     library, error, unchecked = None, None, None
     try:
         checker = maker if maker is not None and maker.is_native else _own_compiler()
     except S4EdgeError as missing:
         checker, unchecked = None, str(missing)
     with tempfile.TemporaryDirectory(prefix="s4edge-") as folder:
-        tried = Path(folder, f"{name}.c")
-        try:
-            made = None if checker is None else _put(text([]), tried, checker)
-        except S4EdgeError as broken:
-            if checker is maker:
-                raise
-            made, unchecked = None, str(broken)
-        error = None if made is None else _check(made, wanted, as_bytes)
-        source = text(_about(model, program, name, precision, error, wanted.largest))
+        tried = Path(folder, path.name)
+        wide = cancelling
+        if checker is not None:
+            try:
+                error, wide = _tried(text, cancelling, tried, checker, wanted, as_bytes)
+            except CompilerError as broken:
+                if checker is maker:
+                    raise
+                unchecked = str(broken)
+        source = text(_about(model, program, name, precision, error, wanted.largest), wide)
         if maker is not None:
             library = path.with_suffix(".so")
             if maker is not checker:
@@ -215,21 +226,37 @@ def _put(source: Source, file: Path, compiler: Compiler) -> Path:
     return file.with_suffix(".so")
 
 
-def _check(path: Path, wanted: Wanted, as_bytes: bool) -> float:
-    """Largest difference to the model, of steps and of chunks. Raises if it is too large."""
-    library = open_library(path)
-    error = max(_difference(library, x, y) for x, y in zip(wanted.x, wanted.y, strict=True))
+def _tried(
+    text: Callable[[list[str], frozenset[str]], Source],
+    cancelling: frozenset[str],
+    file: Path,
+    compiler: Compiler,
+    wanted: Wanted,
+    as_bytes: bool,
+) -> tuple[float, frozenset[str]]:
+    """The error of the C, compiled into ``file``'s folder, and the stages in double precision.
+
+    Double precision costs time and memory: it is only for systems whose weights cancel, and only
+    where single precision has been seen to lose too much.
+    """
     tolerance = COARSE_TOLERANCE if as_bytes else TOLERANCE
-    if not error <= tolerance * wanted.largest or library.selftest():
-        why = (
-            "Its weights are too coarse in int8" if as_bytes
-            else "The model has modes too slow or too large for float32"
-        )  # fmt: skip
-        raise S4EdgeError(
-            f"the C differs from the model by {error:.3g} where outputs reach "
-            f"{wanted.largest:.3g}: it is not written. {why}"
-        )
-    return error
+    tries = [(frozenset[str](), tolerance if as_bytes or not cancelling else tolerance / 10)]
+    if cancelling:
+        tries.append((cancelling, tolerance))
+    for wide, bearable in tries:
+        library = open_library(_put(text([], wide), file, compiler))
+        error = max(_difference(library, x, y) for x, y in zip(wanted.x, wanted.y, strict=True))
+        if error <= bearable * wanted.largest and not library.selftest():
+            return error, wide
+    why = (
+        "Its weights are too coarse in int8; export it with --precision fp32" if as_bytes
+        else "The model has modes too slow or too large for float32, or norms of almost constant "
+        "features, which amplify rounding"
+    )  # fmt: skip
+    raise S4EdgeError(
+        f"the C differs from the model by {error:.3g} where outputs reach {wanted.largest:.3g}: "
+        f"it is not written. {why}"
+    )
 
 
 def _difference(library: CLibrary, x: np.ndarray, y: np.ndarray) -> float:

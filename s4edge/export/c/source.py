@@ -13,7 +13,7 @@ from typing import Any
 from s4edge.arrays import Float
 from s4edge.export.c.buffers import stride
 from s4edge.export.c.kernels import kernels
-from s4edge.export.c.stages import LETTERS, Part, Writer
+from s4edge.export.c.stages import LETTERS, Member, Part, Writer
 from s4edge.export.c.weights import floats, literal
 from s4edge.export.lowering import Program
 
@@ -61,36 +61,46 @@ class Trial:
 def write(
     program: Program,
     name: str,
+    header: str,
     about: list[str],
     description: dict[str, Any],
     trial: Trial,
     *,
     chunk: int,
     as_bytes: bool,
+    wide: frozenset[str] = frozenset(),
 ) -> Source:
     """The texts of a model.
 
     Args:
         program: of it.
         name: what its functions begin with, a C identifier.
+        header: the header's file name.
         about: lines that say what it is and where it comes from.
         description: as JSON for `s4edge.runtime`; sizes are added here.
         trial: what the self-test runs.
         chunk: samples that ``name_chunk`` computes side by side.
         as_bytes: matrices and embeddings as bytes with a scale per row.
+        wide: stages whose systems are in double precision.
 
     Raises:
         S4EdgeError: a number is too large for single precision.
     """
-    writer = Writer(program, as_bytes)
+    writer = Writer(program, as_bytes, wide)
     per_sample, fixed = sum(writer.buffers.widths), _SLACK * len(writer.buffers.widths)
-    state = [f"{member};" for member in writer.state] or ["unsigned none;"]
-    state_bytes = sum(member.bytes for member in writer.state) or 4
+    # What wants the widest boundaries first, so that no compiler leaves a gap.
+    members = sorted(writer.state, key=lambda member: member.type != "double")
+    if not members:
+        members = [Member("unsigned", "none", None)]
+    if members[0].type == "double" and sum(member.bytes for member in members) % 8:
+        members.append(Member("unsigned", "none", None))
+    state_bytes = sum(member.bytes for member in members)
     arrays = [array for part in writer.parts.values() for array in part.arrays]
     weight_bytes = sum(array.values.nbytes for array in arrays)
     described = json.dumps({**description, "name": name, "state_bytes": state_bytes})
     values = {
         "name": name,
+        "header": header,
         "NAME": name.upper(),
         "about": _comment(about),
         "inputs": program.d_input,
@@ -100,7 +110,9 @@ def write(
         "chunk": chunk,
         "per_sample": per_sample,
         "fixed": fixed,
-        "state": "\n".join(f"    {member}" for member in state),
+        # What fills up rows is read, and not always written before.
+        "zeros": "" if _without_gaps(writer) else " = {0}",
+        "state": "\n".join(f"    {member};" for member in members),
         "kernels": kernels(writer.sections, writer.features, writer.gated),
         "parts": "\n\n".join(_function(part, name, writer) for part in writer.parts.values()),
         "run": "\n".join(f"    {line}" for line in _run(writer)),
@@ -118,6 +130,16 @@ def write(
         code, header, state_bytes, weight_bytes, 4 * (per_sample + fixed),
         4 * (per_sample * chunk + fixed),
     )  # fmt: skip
+
+
+def _without_gaps(writer: Writer) -> bool:
+    """Whether all rows are whole groups of 8."""
+    program = writer.program
+    read = {value for stage in program.stages for value in stage.inputs}
+    widths = [stage.width for stage in program.stages if stage.name in read]
+    if "x" in writer.buffers.of:
+        widths.append(program.d_input)
+    return all(width == stride(width) for width in widths)
 
 
 def _comment(lines: list[str]) -> str:

@@ -46,7 +46,7 @@ class Member:
     """Of the state's struct.
 
     Attributes:
-        type: float or unsigned, 4 bytes either.
+        type: float, unsigned or double.
         name: of the member.
         count: of an array; None for a single number.
     """
@@ -61,7 +61,7 @@ class Member:
     @property
     def bytes(self) -> int:
         """Size of it."""
-        return 4 * (1 if self.count is None else self.count)
+        return (8 if self.type == "double" else 4) * (1 if self.count is None else self.count)
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,13 @@ class Writer:
     Args:
         program: of a model.
         as_bytes: matrices and embeddings as bytes with a scale per row.
+        wide: stages whose systems are in double precision.
     """
 
-    def __init__(self, program: Program, as_bytes: bool) -> None:
+    def __init__(self, program: Program, as_bytes: bool, wide: frozenset[str]) -> None:
         self.program = program
         self.as_bytes = as_bytes
+        self.wide = wide
         self.buffers: Buffers = assign(program)
         self.sections: set[str] = {"lanes"}
         self.features: set[str] = set()
@@ -143,7 +145,7 @@ class Writer:
             call = self._embed(part, name, operation, f"{y}, {to}")
             part.title.append(f"embedding of {len(operation.table.value)} tokens")
         elif isinstance(operation, DiagonalSystems):
-            call = self._systems(part, name, operation, f"{x}, {of}, {y}, {to}")
+            call = self._systems(part, stage.name, operation, f"{x}, {of}, {y}, {to}")
             modes = operation.modes
             part.title.append(f"{modes.channels} systems of {modes.real_states.sum()} states")
         elif isinstance(operation, LayerNorm | Affine | Standardize):
@@ -217,16 +219,18 @@ class Writer:
         )
         return f"embed_bytes({name}, {name}_scale, {sizes}"
 
-    def _systems(self, part: Part, name: str, systems: DiagonalSystems, where: str) -> str:
-        self.sections.add("systems")
+    def _systems(self, part: Part, stage: str, systems: DiagonalSystems, where: str) -> str:
+        name, wide = identifier(stage), stage in self.wide
+        kernel = "systems_wide" if wide else "systems"
+        self.sections.add(kernel)
         arranged = arrange(systems)
         what = "systems, 8 side by side"
-        part.arrays.extend(
-            [
-                floats(name, what, arranged.weights),
-                indices(f"{name}_counts", "pairs and real poles of each 8", arranged.counts),
-            ]
+        weights = (
+            Array(name, what, arranged.weights) if wide else floats(name, what, arranged.weights)
         )
+        part.arrays.append(weights)
+        counts = indices(f"{name}_counts", "pairs and real poles of each 8", arranged.counts)
+        part.arrays.append(counts)
         order = "NULL"
         if arranged.order is not None:
             order = f"{name}_order"
@@ -234,9 +238,10 @@ class Writer:
         state = "NULL"
         if arranged.states:
             state = f"s->{name}"
-            self.state.append(Member("float", name, arranged.states))
+            kind = "double" if wide else "float"
+            self.state.append(Member(kind, name, arranged.states))
         tables = f"{name}, {name}_counts, {order}"
-        return f"systems({where}, {state}, {tables}, {arranged.eights}, samples);"
+        return f"{kernel}({where}, {state}, {tables}, {arranged.eights}, samples);"
 
     def _norm(
         self, part: Part, name: str, norm: LayerNorm | Affine | Standardize, where: str, width: int

@@ -14,8 +14,14 @@ from s4edge.export.lowering import Constant
 # Rows of a matrix that lie side by side, and those at its end.
 _ROWS, _LAST_ROWS = 16, 8
 _BYTE_LARGEST = 127
-_TYPES = {"f": "float", "b": "signed char", "H": "unsigned short", "B": "unsigned char"}
-_PER_LINE = {"f": 8, "b": 24, "H": 16, "B": 24}
+_TYPES = {
+    "f": "float",
+    "d": "double",
+    "b": "signed char",
+    "H": "unsigned short",
+    "B": "unsigned char",
+}
+_PER_LINE = {"f": 8, "d": 4, "b": 24, "H": 16, "B": 24}
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Array:
 
     def __str__(self) -> str:
         kind = self.values.dtype.char
-        words = [literal(v) if kind == "f" else str(v) for v in self.values.tolist()]
+        words = [literal(v) if kind == "f" else repr(v) for v in self.values.tolist()]
         per = _PER_LINE[kind]
         lines = [", ".join(words[i : i + per]) for i in range(0, len(words), per)]
         body = ",\n    ".join(lines)
