@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from s4edge.compression.compress import compress_model
 from s4edge.compression.steps import Step, apply_steps
 from s4edge.errors import S4EdgeError
 from s4edge.model.file import save_model
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.workflows import inputs
-from s4edge.workflows.compress import compress_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -74,16 +74,17 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "..."
 
 
-def parse_json(text: str, finite: bool = True) -> Any:
+def parse_json(text: str, finite: bool = True, signs: bool = True) -> Any:
     """What a JSON text holds.
 
     Args:
         text: the whole of it.
         finite: refuse what JSON itself does not know, NaN and infinity.
+        signs: refuse halves of signs, which stand for bytes in names of files that are no text.
 
     Raises:
         ValueError: it is no JSON, says something twice, is nested more than 100 deep, or holds
-            whole numbers of more than 64 bits or halves of signs, which nothing can write again.
+            whole numbers of more than 64 bits.
     """
     try:
         value = json.loads(
@@ -96,7 +97,7 @@ def parse_json(text: str, finite: bool = True) -> Any:
         _check_depth(value)
     except RecursionError as error:
         raise ValueError(f"it is nested more than {_DEEPEST} deep") from error
-    if "\\u" in text:
+    if signs and "\\u" in text:
         json.dumps(value, ensure_ascii=False).encode()
     return value
 

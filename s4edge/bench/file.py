@@ -59,10 +59,15 @@ def parse_bench(text: str, source: Path | str) -> dict[str, Any]:
         S4EdgeError: as `read_bench` does.
     """
     try:
-        answer = parse_json(text)
+        answer = parse_json(text, signs=False)
     except ValueError as error:
         reason = "it is cut short or no JSON" if text.strip() else "it is empty"
         raise _foreign(source, reason) from error
+    return check_bench(answer, source)
+
+
+def check_bench(answer: Any, source: Path | str) -> dict[str, Any]:
+    """Check an answer that is parsed already. Arguments and errors are those of `parse_bench`."""
     if not isinstance(answer, dict) or "results" not in answer or "device" not in answer:
         raise _foreign(source, "it has no device and no results")
     written = answer.get("format")
@@ -212,7 +217,8 @@ _ANSWER = {
         "architecture": "string",
         "cores": "count",
         "memory_bytes": "count?",
-        **dict.fromkeys(("os", "python", "numpy", "onnxruntime"), "string"),
+        **dict.fromkeys(("os", "python", "numpy"), "string"),
+        "onnxruntime": "string?",
         "emulated": "truth",
     },
     "runtime": "string",

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from s4edge.bench.conditions import machine_warnings, model_warnings
 from s4edge.bench.intervals import paired_ratio
@@ -30,7 +29,8 @@ from s4edge.bench.results import (
 )
 from s4edge.bench.schedule import LEAST_PACED_RUNS
 from s4edge.errors import S4EdgeError
-from s4edge.runtime.graph import GraphInfo, read_info
+from s4edge.runtime.description import GraphInfo
+from s4edge.runtime.graph import open_graph
 
 
 class BenchFailedError(S4EdgeError):
@@ -86,7 +86,7 @@ def bench(
         _check_positive("rate", rate, "samples per second")
     if deadline_us is not None:
         _check_positive("deadline", deadline_us, "microseconds")
-    infos = [_streaming(path) for path in paths]
+    infos, runtimes = zip(*map(_streaming, paths))
     device = describe_device()
     started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     measuring = Measuring(infos, threads, duration, rate, deadline_us, progress)
@@ -115,7 +115,7 @@ def bench(
             warnings.append(f"these are the results so far: {stopped}")
         return BenchResult(
             device=device,
-            runtime=f"onnxruntime {onnxruntime.__version__}",
+            runtime=", ".join(dict.fromkeys(runtimes)),
             threads=threads,
             started=started,
             results=results,
@@ -144,14 +144,16 @@ def _check_positive(name: str, value: float, unit: str) -> None:
         raise S4EdgeError(f"{name} must be more than 0 {unit}, not {value}")
 
 
-def _streaming(path: Path | str) -> GraphInfo:
-    info = read_info(path)
+def _streaming(path: Path | str) -> tuple[GraphInfo, str]:
+    """What a model says about itself, and what runs it."""
+    graph = open_graph(path)
+    info = graph.info
     if not info.streams:
         raise S4EdgeError(
             f"{info.path} takes whole sequences; bench measures step and chunk graphs. Export "
             "one with: s4edge export MODEL --onnx"
         )
-    return info
+    return info, graph.runtime
 
 
 def _result(

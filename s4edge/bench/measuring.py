@@ -15,7 +15,7 @@ from s4edge.bench.machine.vcgencmd import find_vcgencmd
 from s4edge.bench.results import Round
 from s4edge.bench.schedule import Pace, Schedule, pace, schedule
 from s4edge.bench.worker_process import WorkerProcess
-from s4edge.runtime.graph import GraphInfo
+from s4edge.runtime.description import GraphInfo
 
 # Processes that measure a model, one after the other: where one happens to lie in memory makes it
 # some per cent faster or slower than the next.

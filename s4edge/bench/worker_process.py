@@ -16,7 +16,7 @@ from typing import Any
 
 from s4edge.bench.machine.pinning import pinned
 from s4edge.errors import S4EdgeError, means_no_memory
-from s4edge.runtime.graph import GraphInfo
+from s4edge.runtime.description import GraphInfo
 
 # Not `-m`, for the clock has to start before the first import.
 _PROGRAM = (

@@ -43,6 +43,12 @@ _RENAMED_NAMES = {
 }
 # Instructions of a pickle, and what they copy. A tensor takes 50; each makes 250 bytes at most.
 _MOST_WORK = 2_000_000
+# Parts of an argument that are copied in the memory of one instruction.
+_COPIED: tuple[tuple[Any, int], ...] = (
+    ((str, bytes), 250),
+    ((list, tuple), 32),
+    ((dict, set, frozenset), 2),
+)
 _MOST_AXES = 64
 # Types of torch's storages, as pickles name them.
 _STORAGES = {
@@ -369,8 +375,9 @@ class Unpickler(_LibraryUnpickler):  # type: ignore[misc]
 
     def _call(self, function: Any, args: Any, kwargs: dict[str, Any] | None = None) -> Any:
         for each in args if isinstance(args, tuple) else ():
-            if isinstance(each, str | bytes | list | tuple | dict | set):
-                self._metered.spend(len(each))
+            for kinds, at_once in _COPIED:
+                if isinstance(each, kinds):
+                    self._metered.spend(len(each) // at_once)
         return _call(function, args, kwargs)
 
     def _reduce(self, kwargs: dict[str, Any] | None = None) -> None:

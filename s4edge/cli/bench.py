@@ -145,7 +145,7 @@ def bench(
     if target is not None:
         bench_target(models, target, rate, as_json)
         return
-    # Here and not above, so that `s4edge --help` does not wait for onnxruntime.
+    # Here and not above, so that `s4edge --help` does not wait for numpy.
     from s4edge import bench as benchmark
 
     _check_usage(compare, host, remote_command, ssh_options, markdown, as_json)

@@ -30,11 +30,12 @@ def evaluate(
     """
     from s4edge.data.dataset import load_data
     from s4edge.data.metrics import require_targets, score
+    from s4edge.runtime.backends import SUFFIXES
 
     samples = load_data(data)
     require_targets(samples)
     with terminal.progress("Evaluating") as progress:
-        if model.suffix == ".onnx":
+        if model.suffix in SUFFIXES:
             from s4edge.runtime import open_graph, predict
 
             result = score(

@@ -1,7 +1,7 @@
-"""What runs on the board: graphs, streams, sources, answers. Needs numpy and onnxruntime only.
+"""What runs on the board: graphs, streams, sources, answers. Needs numpy and what runs the graphs.
 
 What a stream needs is imported at once, the rest when its name is first used: a program that only
-streams starts sooner and takes some MB less.
+streams starts sooner and takes some MB less. What runs a graph is imported when one is opened.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from s4edge.runtime.graph import Graph, GraphInfo, newest_graph, open_graph, read_info
+from s4edge.runtime.backends.base import Graph
+from s4edge.runtime.description import GraphInfo
+from s4edge.runtime.graph import newest_graph, open_graph, read_info
 from s4edge.runtime.predict import predict
 from s4edge.runtime.stream import Stream
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from s4edge.arrays import Int, Samples, Single
 from s4edge.errors import S4EdgeError
-from s4edge.runtime.graph import Graph
+from s4edge.runtime.backends.base import Graph
 from s4edge.runtime.sources import Source, open_source
 from s4edge.runtime.stream import Stream
 
@@ -362,7 +362,7 @@ class StreamRun:
             y = call(*arguments)
         except S4EdgeError:
             raise
-        except Exception as error:  # onnxruntime's exceptions have no base of their own
+        except Exception as error:  # whatever its runtime raises
             reason = "out of memory"
             if not isinstance(error, MemoryError):
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""Outputs of a graph over whole data, many sequences side by side."""
+"""Outputs of a model over whole data, many sequences side by side."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 
 from s4edge.arrays import Int, Single
 from s4edge.errors import S4EdgeError
-from s4edge.runtime.graph import Graph, told_of
+from s4edge.runtime.backends.base import Graph
 from s4edge.runtime.stream import Stream
 
 _BATCH = 250
+# From one look at the progress to the next.
+_RUNS = 64
 
 
 def predict(
@@ -54,25 +56,22 @@ def predict(
     pools = info.pooling != "none"
     shape = (samples, info.d_output) if pools else (samples, length, info.d_output)
     outputs = np.zeros(shape, np.float32)
-    run = info.samples_per_run or 1
+    block = _RUNS * (info.samples_per_run or 1)
     for start in range(0, samples, _BATCH):
         rows = slice(start, min(start + _BATCH, samples))
         stream = Stream(graph, rows.stop - rows.start)
-        for begin in range(0, length, run):
-            # Of a last chunk that is not whole the first outputs count, whatever fills it up.
-            taken = x[rows, begin : begin + run]
-            missing = run - taken.shape[1]
-            filled = np.pad(taken, ((0, 0), (0, missing), (0, 0)), mode="edge")
-            y = stream.step(filled if info.mode == "chunk" else filled[:, 0])
-            y = y.reshape(len(y), run, -1)[:, : taken.shape[1]]
+        for begin in range(0, length, block):
+            y = stream.extend(x[rows, begin : begin + block])
+            if begin + block >= length:
+                y = np.concatenate([y, stream.finish()], axis=1)
             if pools:
                 at = last[rows] - 1 - begin
-                (ending,) = np.nonzero((at >= 0) & (at < taken.shape[1]))
+                (ending,) = np.nonzero((at >= 0) & (at < y.shape[1]))
                 outputs[rows][ending] = y[ending, at[ending]]
             else:
-                outputs[rows, begin : begin + run] = y
-            if begin // run % 64 == 63:
-                progress((start + (rows.stop - start) * (begin + run) / length) / samples)
+                outputs[rows, begin : begin + block] = y
+            done = min(begin + block, length) / length
+            progress((start + (rows.stop - start) * done) / samples)
     return outputs
 
 
@@ -113,8 +112,7 @@ def _predict_at_once(
         rows = np.flatnonzero(lengths == length)
         for start in range(0, len(rows), _BATCH):
             part = rows[start : start + _BATCH]
-            with told_of(graph.info.path):
-                (y,) = graph.session.run(["y"], {"x": np.ascontiguousarray(x[part, :length])})
+            y = graph.run(x[part, :length])
             if outputs is None:
                 outputs = np.zeros((len(x), *y.shape[1:]), np.float32)
             outputs[part] = y

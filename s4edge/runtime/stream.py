@@ -1,16 +1,13 @@
-"""Streaming samples through a step or chunk graph."""
+"""Streaming samples through a model."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from s4edge.arrays import Single
 from s4edge.errors import S4EdgeError
-from s4edge.runtime.graph import Graph, failed
+from s4edge.runtime.backends.base import Graph
 
 
 class Stream:
@@ -44,20 +41,10 @@ class Stream:
             raise S4EdgeError(f"batch must be at least 1, not {batch}")
         if graph.batch not in (None, batch):
             raise S4EdgeError(f"{info.path} is fixed to batch size {graph.batch}, not {batch}")
-        self._path = info.path
-        self._session = graph.session
         self.samples_per_run = info.samples_per_run or 1
-        between = () if info.mode == "step" else (self.samples_per_run,)
-        self._x: Single = np.zeros((batch, *between, info.d_input), np.float32)
-        self._y: Single = np.zeros((batch, *between, info.d_output), np.float32)
-        self._states: tuple[Single, Single] = (
-            np.zeros((batch, info.state_floats), np.float32),
-            np.zeros((batch, info.state_floats), np.float32),
-        )
+        self._running = graph.start(batch)
+        self._x, self._y = self._running.x, self._running.y
         self._waiting: Single = np.zeros((batch, 0, info.d_input), np.float32)
-        # One binding for each direction: the state is never copied, the buffers swap roles.
-        self._bindings = (self._bind(0, 1), self._bind(1, 0))
-        self._current = 0
 
     def step(self, x: npt.ArrayLike) -> Single:
         """Take in what one run of the graph takes, and give the output after each sample of it.
@@ -93,11 +80,7 @@ class Stream:
             raise S4EdgeError(
                 f"a sample of {sample.dtype} was given where float32 is wanted"
             ) from error
-        try:
-            self._session.run_with_iobinding(self._bindings[self._current])
-        except Exception as error:  # onnxruntime's exceptions have no base of their own
-            raise failed(self._path, error) from error
-        self._current = 1 - self._current
+        self._running.run()
         return self._y
 
     def extend(self, x: npt.ArrayLike) -> Single:
@@ -126,14 +109,8 @@ class Stream:
             raise S4EdgeError(f"samples of {samples.dtype} were given where float32 is wanted")
         samples = np.concatenate([self._waiting, samples], axis=1, dtype=np.float32)
         self._waiting = self._waiting[:, :0]
-        run = self.samples_per_run
-        whole = samples.shape[1] // run * run
-        y: Single = np.empty((batch, whole, self._y.shape[-1]), np.float32)
-        for start in range(0, whole, run):
-            part = samples[:, start : start + run]
-            y[:, start : start + run] = self.step(part.reshape(self._x.shape)).reshape(
-                batch, run, -1
-            )
+        whole = samples.shape[1] // self.samples_per_run * self.samples_per_run
+        y = self._running.extend(samples[:, :whole])
         self._waiting = samples[:, whole:].copy()
         return y
 
@@ -155,19 +132,19 @@ class Stream:
         filled = np.pad(waiting, ((0, 0), (0, missing), (0, 0)), mode="edge")
         self._waiting = waiting[:, :0]
         y: Single = self.step(filled)[:, :count].copy()
-        self._current, self._waiting = 1 - self._current, waiting
+        self._running.undo()
+        self._waiting = waiting
         return y
 
     def reset(self) -> None:
         """Start a new sequence: the state is zero again and no sample waits."""
-        self._states[self._current].fill(0)
+        self._running.state.fill(0)
         self._waiting = self._waiting[:, :0]
 
     @property
     def state(self) -> Single:
         """A copy of the packed state after the last whole chunk, (batch, S)."""
-        state: Single = self._states[self._current].copy()
-        return state
+        return self._running.state.copy()
 
     @property
     def waiting(self) -> Single:
@@ -182,7 +159,7 @@ class Stream:
         Raises:
             S4EdgeError: ``state`` or ``waiting`` has another shape.
         """
-        current = self._states[self._current]
+        current = self._running.state
         saved = np.asarray(state)
         if saved.shape != current.shape:
             raise S4EdgeError(
@@ -200,15 +177,3 @@ class Stream:
             )
         current[...] = saved
         self._waiting = left
-
-    def _bind(self, now: int, after: int) -> onnxruntime.IOBinding:
-        binding: Any = self._session.io_binding()
-        for bind, name, buffer in (
-            (binding.bind_input, "x", self._x),
-            (binding.bind_input, "state", self._states[now]),
-            (binding.bind_output, "y", self._y),
-            (binding.bind_output, "next_state", self._states[after]),
-        ):
-            # By address: onnxruntime then reads and writes these arrays themselves.
-            bind(name, "cpu", 0, np.float32, buffer.shape, buffer.ctypes.data)
-        return binding

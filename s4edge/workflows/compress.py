@@ -1,4 +1,4 @@
-"""A smaller model: of a model, or from file to file."""
+"""A smaller model, from file to file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from s4edge.compression.states.calibration import Calibration
-from s4edge.compression.states.step import ReduceStates
 from s4edge.compression.steps import Step, apply_steps, check_steps
 from s4edge.compression.trade_off import trade_off
 from s4edge.data.dataset import Data, load_data
@@ -16,7 +14,6 @@ from s4edge.files import check_writable
 from s4edge.model.file import save_model
 from s4edge.model.history import to_json
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.progress import Progress, silent
 from s4edge.reports.compression_page import check_report, write_report
 from s4edge.reports.compression_table import compression_answer
 from s4edge.training.allocator import keep_freed_memory
@@ -24,26 +21,6 @@ from s4edge.training.finetune import TrainingWatch, finetune_model
 from s4edge.training.settings import settings_of
 from s4edge.workflows.audience import NOBODY, Audience
 from s4edge.workflows.inputs import read_calibration, read_model
-
-
-def compress_model(
-    model: SequenceModel,
-    state: int | None = None,
-    method: str = "balanced",
-    calibration: Calibration | None = None,
-    allocate: str = "uniform",
-    tolerance: float | None = None,
-    refine: bool | None = None,
-    horizon: int | None = None,
-    progress: Progress = silent,
-) -> SequenceModel:
-    """A copy of a model whose channels keep ``state`` states each, or so many on average.
-
-    The shortest way to say one step: see `s4edge.compression.states.step` for what the arguments
-    mean, `ReduceStates`, and for what is done and raised, `reduce_states`.
-    """
-    step = ReduceStates(state, tolerance, method, allocate, refine, horizon)
-    return apply_steps(model, [step], calibration, progress).model
 
 
 def compress_file(

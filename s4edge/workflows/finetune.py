@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from s4edge.compression.compress import compress_model
 from s4edge.compression.states.calibration import evenly
 from s4edge.data.dataset import Data, load_data
 from s4edge.files import check_writable
@@ -19,7 +20,6 @@ from s4edge.training.finetune import TrainingWatch, finetune_model
 from s4edge.training.processes import open_processes
 from s4edge.training.settings import TrainingSettings
 from s4edge.workflows.audience import NOBODY, Audience
-from s4edge.workflows.compress import compress_model
 from s4edge.workflows.inputs import calibration_of, read_model
 
 # Sequences on which a reduction on the way is calibrated.

@@ -16,11 +16,11 @@ from s4edge.checkpoints.facts import Facts
 from s4edge.checkpoints.layer_readers import find_reader
 from s4edge.checkpoints.live_module import carried_facts
 from s4edge.checkpoints.tensors import Tensors
+from s4edge.compression.compress import compress_model
 from s4edge.errors import S4EdgeError
 from s4edge.model.block import Block
 from s4edge.model.history import last_compression
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.workflows.compress import compress_model
 from s4edge.workflows.kernels_in_place import (
     compressed_kernel,
     find_kernels,

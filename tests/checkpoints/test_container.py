@@ -187,6 +187,12 @@ def test_other_harmless_objects_become_plain(
     json.dumps(config)
 
 
+def test_much_data_beside_the_weights(save: Callable[..., Path]) -> None:
+    """As protocol 2 has it: bytes and arrays are text that is encoded."""
+    arrays = [np.arange(1_000_000), b"\xff" * 5_000_000, list(range(100_000))]
+    assert same(read_container(save({"state_dict": WEIGHTS, "others": arrays})).tensors, WEIGHTS)
+
+
 def test_parameters_with_attributes_and_views_are_read(
     omegaconf: Configuration, save: Callable[..., Path]
 ) -> None:

@@ -100,4 +100,6 @@ def test_import_is_light(tmp_path: Path) -> None:
     )
     assert python(tmp_path, code).stdout == "[]\n"
     code = code.replace("s4edge.cli.main", "s4edge.runtime, s4edge.data.metrics")
+    assert python(tmp_path, code).stdout == "['numpy']\n"
+    code = code.replace("s4edge.runtime", "s4edge.runtime.backends.onnx")
     assert python(tmp_path, code).stdout == "['numpy', 'onnxruntime']\n"

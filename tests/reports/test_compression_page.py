@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import s4edge
+from s4edge.compression.compress import compress_model
 from s4edge.compression.states.methods.registry import METHODS
 from s4edge.compression.trade_off import TradeOff
 from s4edge.errors import MissingExtraError, S4EdgeError
@@ -25,7 +26,6 @@ from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
 from s4edge.reports import compression_page as html_report
 from s4edge.reports.compression_page import check_report, write_report
-from s4edge.workflows.compress import compress_model
 
 SECTIONS = ["trade-off", "hankel", "budget", "kernels", "poles", "certificates"]
 VOID = {"meta", "br", "link", "img", "hr"}

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from s4edge.api import evaluate
+from s4edge.compression.compress import compress_model
 from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
 from s4edge.model.history import Compression, Training
@@ -20,7 +21,6 @@ from s4edge.systems.balancing import hankel_singular_values
 from s4edge.training.finetune import TrainingWatch, finetune_model
 from s4edge.training.initial import initial_model
 from s4edge.training.settings import TrainingSettings
-from s4edge.workflows.compress import compress_model
 
 SETTINGS = TrainingSettings(epochs=9, batch=16, rate=1e-2, pole_rate=1e-2, validation=0.2)
 

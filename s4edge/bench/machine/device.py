@@ -7,10 +7,10 @@ import platform
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from s4edge.bench.machine.emulation import is_emulated
 from s4edge.bench.machine.kernel_files import read_text
+from s4edge.runtime.backends import versions
 
 
 def describe_device(root: Path = Path("/")) -> dict[str, str | int | None]:
@@ -23,8 +23,8 @@ def describe_device(root: Path = Path("/")) -> dict[str, str | int | None]:
     Returns:
         ``cpu`` (model name, on a board the board's name), ``architecture``, ``cores`` (those
         that this process may use), ``memory_bytes`` (physical; None if unknown), ``os``,
-        ``python``, ``numpy``, ``onnxruntime`` (versions), ``emulated`` (see
-        `s4edge.bench.machine.emulation`).
+        ``python``, ``numpy``, ``onnxruntime`` (versions; None of what is not installed),
+        ``emulated`` (see `s4edge.bench.machine.emulation`).
     """
     return {
         "cpu": _cpu(root),
@@ -34,7 +34,7 @@ def describe_device(root: Path = Path("/")) -> dict[str, str | int | None]:
         "os": f"{platform.system()} {platform.release()}".strip(),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "onnxruntime": onnxruntime.__version__,
+        **versions(),
         "emulated": is_emulated(root),
     }
 

@@ -6,13 +6,13 @@ import copy
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper
 
 from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
 from s4edge.export.onnx.precision import dense_inputs
 from s4edge.runtime import Graph
+from s4edge.runtime.backends.onnx import in_memory
 from s4edge.runtime.predict import features
 
 # Sequences to measure on, evenly chosen, and samples of each.
@@ -38,9 +38,7 @@ def activation_ranges(
     watched.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inner
     )
-    session = onnxruntime.InferenceSession(
-        watched.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    compute = in_memory(watched.SerializeToString())
     info = graph.info
     chosen = np.unique(np.linspace(0, len(data) - 1, _SEQUENCES).astype(int))
     x = features(graph, data.x[chosen])[:, :_SAMPLES]
@@ -53,7 +51,7 @@ def activation_ranges(
     least, largest = dict.fromkeys(names, np.inf), dict.fromkeys(names, -np.inf)
     for start in range(0, x.shape[1], run):
         part = x[:, start] if info.mode == "step" else x[:, start : start + run]
-        found = dict(zip(outputs, session.run(outputs, {"x": part, **states}), strict=True))
+        found = dict(zip(outputs, compute(outputs, {"x": part, **states}), strict=True))
         states = {"state": found["next_state"]} if states else {}
         for name in names:
             values = found.get(name, part)

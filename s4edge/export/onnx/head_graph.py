@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import nn
 
@@ -20,6 +19,7 @@ from s4edge.export.onnx.builder import GraphBuilder
 from s4edge.export.onnx.parts import linear
 from s4edge.files import replacing
 from s4edge.model.head import Head
+from s4edge.runtime.backends.onnx import in_memory
 
 _TOLERANCE = 1e-3
 _CHECK_BATCH = 8
@@ -64,10 +64,8 @@ def write_head(head: Head, path: Path) -> Path:
         shape = (_CHECK_BATCH, head.features)
         rng = np.random.default_rng(0)
         first, second = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
-        session = onnxruntime.InferenceSession(
-            graph.SerializeToString(), providers=["CPUExecutionProvider"]
-        )
-        (got,) = session.run(["y"], {"first": first, "second": second})
+        run = in_memory(graph.SerializeToString())
+        (got,) = run(["y"], {"first": first, "second": second})
         with torch.no_grad():
             dtype = next(nn.Module.parameters(head)).dtype
             inputs = (torch.from_numpy(each).to(dtype) for each in (first, second))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from s4edge.data.dataset import Data
 from s4edge.data.metrics import Score, require_targets, score
 from s4edge.errors import S4EdgeError
+from s4edge.export.description import describe
 from s4edge.export.onnx.activation_ranges import activation_ranges
 from s4edge.export.onnx.chunk_graph import choose_chunk, chunk_graph, matrix_bytes
 from s4edge.export.onnx.head_graph import write_head
@@ -27,9 +27,9 @@ from s4edge.files import replacing
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import LARGEST_CANCELLATION, cancellation
 from s4edge.runtime import Stream, open_graph, predict
-from s4edge.version import VERSION
+from s4edge.runtime.backends.onnx import METADATA_KEY
+from s4edge.runtime.description import Description
 
-FORMAT = 1
 MODES = ("step", "chunk", "sequence")
 
 # A graph further from its model than this, relative to the largest output, is not written. With
@@ -164,14 +164,14 @@ def export_model(
     return Exported(
         output=path,
         mode=mode,
-        samples_per_run=description["samples_per_run"],
+        samples_per_run=description.samples_per_run,
         nodes=len(chosen.graph.node),
-        state_floats=description["state_floats"],
+        state_floats=description.state_floats,
         bytes=path.stat().st_size,
         opset=chosen.opset_import[0].version,
         max_abs_error=difference,
         max_abs_output=largest,
-        exact_samples=description["exact_samples"],
+        exact_samples=description.exact_samples,
         rate=rate,
         precision=precision,
         matrix_bytes=None if chunk is None else matrix_bytes(model, chunk, wide),
@@ -253,30 +253,18 @@ def _reduced(
 
 def _describe(
     graph: onnx.ModelProto, model: SequenceModel, mode: str, chunk: int | None, rate: float | None
-) -> dict[str, Any]:
-    """Put the description that `s4edge.runtime` reads into the graph's metadata."""
-    config = model.config
-    sizes = {b.systems.state_size for b in config.blocks if b.systems.real_states}
-    streams = mode != "sequence"
+) -> Description:
+    """Put its description into the graph's metadata."""
     inputs = {value.name: value.type.tensor_type.shape.dim for value in graph.graph.input}
-    description = {
-        "format": FORMAT,
-        "version": VERSION,
-        "mode": mode,
-        "samples_per_run": 1 if mode == "step" else chunk,
-        "d_input": inputs["x"][-1].dim_value,
-        "d_output": config.d_output,
-        "tokens": config.d_input if config.encoder == "embedding" else None,
-        "state_floats": inputs["state"][1].dim_value if streams else 0,
-        "pooling": config.pooling if config.answers == 0 else "none",
-        "length": config.length,
-        "exact_samples": config.exact_samples if streams else None,
-        "source": model.provenance.source,
-        "state_size": sizes.pop() if len(sizes) == 1 else None,
-        "real_states": config.real_states,
-        "rate": rate,
-    }
-    onnx.helper.set_model_props(graph, {"s4edge": json.dumps(description)})
+    description = describe(
+        model,
+        mode=mode,
+        samples_per_run=1 if mode == "step" else chunk,
+        d_input=inputs["x"][-1].dim_value,
+        state_floats=inputs["state"][1].dim_value if mode != "sequence" else 0,
+        rate=rate,
+    )
+    onnx.helper.set_model_props(graph, {METADATA_KEY: description.to_json()})
     return description
 
 

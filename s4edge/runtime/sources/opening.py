@@ -13,7 +13,7 @@ from typing import IO
 
 from s4edge.arrays import Samples
 from s4edge.errors import S4EdgeError
-from s4edge.runtime.graph import GraphInfo
+from s4edge.runtime.description import GraphInfo
 from s4edge.runtime.sources.arrays import Wanted, begin_npy, begin_npz
 from s4edge.runtime.sources.byte_stream import ByteStream
 from s4edge.runtime.sources.pcm import ENCODINGS, pcm_blocks

@@ -6,7 +6,7 @@ import math
 import shlex
 
 from s4edge.errors import S4EdgeError
-from s4edge.runtime.graph import GraphInfo
+from s4edge.runtime.description import GraphInfo
 from s4edge.runtime.sources.source import warn_once
 
 # How sox says what ffmpeg calls by one name.

@@ -34,10 +34,10 @@ def _read(folder: Path) -> object:
     if path.stat().st_size % 3:
         for part in compare_report(comparison):
             console.print(part)
-        return compare_page(comparison), compare_markdown(comparison)
+        return compare_page(comparison).encode(), compare_markdown(comparison).encode()
     for part in bench_report(result_of(answer), True):
         console.print(part)
-    return bench_page(answer), bench_markdown(answer)
+    return bench_page(answer).encode(), bench_markdown(answer).encode()
 
 
 READERS = (Reader("bench", "bench.json", seeds.answers, jsons.mutate, _read, 1, _prepare),)

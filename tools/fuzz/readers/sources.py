@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from s4edge.runtime import Source
-from s4edge.runtime.graph import GraphInfo
+from s4edge.runtime.description import GraphInfo
 
 INFO = GraphInfo(
     path=Path("model.onnx"), format=1, mode="step", samples_per_run=1, d_input=1, d_output=2,

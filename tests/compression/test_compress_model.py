@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from s4edge.compression.compress import compress_model
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import BlockConfig, ModelConfig, SystemsConfig
 from s4edge.model.file import load_model, save_model
@@ -16,7 +17,6 @@ from s4edge.model.systems import DiagonalSystems
 from s4edge.systems.balancing import hankel_singular_values
 from s4edge.systems.hinf import hinf_distance
 from s4edge.systems.modes import Modes
-from s4edge.workflows.compress import compress_model
 
 LENGTH = 400
 BOUNDED = ["balanced", "complex-balanced"]
