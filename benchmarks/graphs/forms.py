@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 
 import numpy as np
+import onnx_ir as ir
 from rich.table import Table
 from timing import Run, bound, in_turns, session, table
 
@@ -23,19 +24,24 @@ def _modes(channels: int, pairs: int) -> Modes:
     return Modes.from_rows(log_pole, rng.standard_normal((channels, pairs)) + 0j)
 
 
-def _graph(g: GraphBuilder, channels: int, state: int) -> Run:
-    sizes: dict[str, list[str | int]] = {"x": ["batch", channels], "state": ["batch", state]}
-    after: dict[str, list[str | int]] = {"y": ["batch", channels], "next_state": ["batch", state]}
-    return bound(session(g.model(sizes, after, "update")))
+def _start(channels: int, state: int) -> tuple[GraphBuilder, ir.Value, ir.Value]:
+    """A graph, its input and its state."""
+    g = GraphBuilder()
+    return g, g.input("x", ["batch", channels]), g.input("state", ["batch", state])
+
+
+def _run(g: GraphBuilder, y: ir.Value, channels: int, new: ir.Value, state: int) -> Run:
+    g.output("y", y, ["batch", channels])
+    g.output("next_state", new, ["batch", state])
+    return bound(session(g.model("update")))
 
 
 def slot_major(channels: int, pairs: int) -> Run:
     """What s4edge does: rows of channels, scaled so that outputs are plain sums."""
-    g, slots = GraphBuilder(), lay_out([_modes(channels, pairs)])
-    new = g.add("Add", decay(g, slots, unpack(g, slots, "state")), spread(g, slots, "x"))
-    pack(g, slots, new, "next_state")
-    g.add("Identity", outputs(g, slots, new), output="y")
-    return _graph(g, channels, 2 * slots.count)
+    slots = lay_out([_modes(channels, pairs)])
+    g, x, state = _start(channels, 2 * slots.count)
+    new = g.add("Add", decay(g, slots, unpack(g, slots, state)), spread(g, slots, x))
+    return _run(g, outputs(g, slots, new), channels, pack(g, slots, new), 2 * slots.count)
 
 
 def _coefficients(channels: int, pairs: int) -> tuple[np.ndarray, ...]:
@@ -49,10 +55,9 @@ def _coefficients(channels: int, pairs: int) -> tuple[np.ndarray, ...]:
 def channel_major(channels: int, pairs: int) -> Run:
     """Real and imaginary parts (channels, pairs): the sum runs over short rows."""
     a, b, c = _coefficients(channels, pairs)
-    g = GraphBuilder()
-    parts = g.add("Reshape", "state", g.constant([0, 2, channels, pairs], "shape"))
-    real, imag = g.split(parts, [1, 1], axis=1)
-    u = g.add("Reshape", "x", g.constant([0, 1, channels, 1], "shape"))
+    g, x, state = _start(channels, 2 * channels * pairs)
+    real, imag = g.split(g.reshape(state, [0, 2, channels, pairs]), [1, 1], axis=1)
+    u = g.reshape(x, [0, 1, channels, 1])
     new_real = g.add(
         "Sub", g.add("Mul", real, g.constant(a.real)), g.add("Mul", imag, g.constant(a.imag))
     )
@@ -61,42 +66,33 @@ def channel_major(channels: int, pairs: int) -> Run:
     )
     new_real = g.add("Add", new_real, g.add("Mul", u, g.constant(b)))
     new = g.concat([new_real, new_imag], axis=1)
-    g.add("Reshape", new, g.constant([0, -1], "shape"), output="next_state")
     y = g.add("ReduceSum", g.add("Mul", new, g.constant(np.stack([c, -c]))), g.constant([1, 3]),
               keepdims=0)  # fmt: skip
-    g.add("Identity", y, output="y")
-    return _graph(g, channels, 2 * channels * pairs)
+    return _run(g, y, channels, g.reshape(new, [0, -1]), 2 * channels * pairs)
 
 
 def batched_product(channels: int, pairs: int) -> Run:
     """One (2 pairs + 1) x (2 pairs + 1) matrix per channel: state and input to state and output."""
-    g, size = GraphBuilder(), 2 * pairs
+    size = 2 * pairs
+    g, x, state = _start(channels, size * channels)
     matrix = np.random.default_rng(0).standard_normal((channels, size + 1, size + 1)) / size
-    state = g.add("Reshape", "state", g.constant([0, channels, 1, size], "shape"))
-    u = g.add("Reshape", "x", g.constant([0, channels, 1, 1], "shape"))
-    product = g.add("MatMul", g.concat([state, u]), g.constant(matrix))
-    new, y = g.split(product, [size, 1])
-    g.add("Reshape", new, g.constant([0, -1], "shape"), output="next_state")
-    g.add("Reshape", y, g.constant([0, -1], "shape"), output="y")
-    return _graph(g, channels, size * channels)
+    both = [g.reshape(state, [0, channels, 1, size]), g.reshape(x, [0, channels, 1, 1])]
+    new, y = g.split(g.add("MatMul", g.concat(both), g.constant(matrix)), [size, 1])
+    rows = [g.reshape(each, [0, -1]) for each in (y, new)]
+    return _run(g, rows[0], channels, rows[1], size * channels)
 
 
 def grouped_convolution(channels: int, pairs: int) -> Run:
     """The same matrices as a convolution of one tap with a group per channel."""
-    g, size = GraphBuilder(), 2 * pairs
+    size = 2 * pairs
+    g, x, state = _start(channels, size * channels)
     weight = np.random.default_rng(0).standard_normal((channels * (size + 1), size + 1, 1)) / size
-    state = g.add("Reshape", "state", g.constant([0, channels, size], "shape"))
-    u = g.add("Reshape", "x", g.constant([0, channels, 1], "shape"))
-    both = g.add(
-        "Reshape", g.concat([state, u]), g.constant([0, channels * (size + 1), 1], "shape")
-    )
+    both = g.concat([g.reshape(state, [0, channels, size]), g.reshape(x, [0, channels, 1])])
+    both = g.reshape(both, [0, channels * (size + 1), 1])
     product = g.add("Conv", both, g.constant(weight), group=channels, kernel_shape=[1])
-    new, y = g.split(
-        g.add("Reshape", product, g.constant([0, channels, size + 1], "shape")), [size, 1]
-    )
-    g.add("Reshape", new, g.constant([0, -1], "shape"), output="next_state")
-    g.add("Reshape", y, g.constant([0, -1], "shape"), output="y")
-    return _graph(g, channels, size * channels)
+    new, y = g.split(g.reshape(product, [0, channels, size + 1]), [size, 1])
+    rows = [g.reshape(each, [0, -1]) for each in (y, new)]
+    return _run(g, rows[0], channels, rows[1], size * channels)
 
 
 def second_order_sections(channels: int, pairs: int) -> Run:
@@ -105,19 +101,16 @@ def second_order_sections(channels: int, pairs: int) -> Run:
     Only to compare: float32 shifts slow poles in it, as it subtracts two nearly equal numbers.
     """
     a, b, c = _coefficients(channels, pairs)
-    g, shape = GraphBuilder(), [0, 2, pairs, channels]
-    both = g.add("Reshape", "state", g.constant(shape, "shape"))
-    last, before = g.split(both, [1, 1], axis=1)
-    u = g.add("Reshape", "x", g.constant([0, 1, 1, channels], "shape"))
+    g, x, state = _start(channels, 2 * pairs * channels)
+    last, before = g.split(g.reshape(state, [0, 2, pairs, channels]), [1, 1], axis=1)
+    u = g.reshape(x, [0, 1, 1, channels])
     decayed = g.add("Add", g.add("Mul", last, g.constant(2 * a.real.T)),
                     g.add("Mul", before, g.constant(-(np.abs(a) ** 2).T)))  # fmt: skip
     new = g.concat([g.add("Add", decayed, u), last], axis=1)
-    g.add("Reshape", new, g.constant([0, -1], "shape"), output="next_state")
     taps = g.add("Mul", new, g.constant(np.stack([b.T, c.T])))
-    rows = g.add("Reshape", taps, g.constant([0, 2 * pairs, channels], "shape"))
-    y = g.add("MatMul", g.constant(np.ones((1, 2 * pairs))), rows)
-    g.add("Reshape", y, g.constant([0, channels], "shape"), output="y")
-    return _graph(g, channels, 2 * pairs * channels)
+    rows = g.reshape(taps, [0, 2 * pairs, channels])
+    y = g.reshape(g.add("MatMul", g.constant(np.ones((1, 2 * pairs))), rows), [0, channels])
+    return _run(g, y, channels, g.reshape(new, [0, -1]), 2 * pairs * channels)
 
 
 UPDATES: dict[str, Callable[[int, int], Run]] = {
@@ -157,12 +150,15 @@ def forms_table(rounds: int) -> list[Table]:
 def _product(channels: int, rows: int, columns: int, form: str) -> Run:
     g = GraphBuilder()
     matrix = np.random.default_rng(0).standard_normal((rows, columns, channels))
-    g.add("Identity", per_channel(g, "x", matrix, form), output="y")  # type: ignore[arg-type]
-    return bound(session(g.model({"x": [1, columns, channels]}, {"y": [1, rows, channels]}, "p")))
+    x = g.input("x", [1, columns, channels])
+    y = per_channel(g, x, matrix, form)  # type: ignore[arg-type]
+    g.output("y", y, [1, rows, channels])
+    return bound(session(g.model("products")))
 
 
 def _convolution(channels: int, length: int) -> Run:
     g = GraphBuilder()
     kernel = np.random.default_rng(0).standard_normal((channels, length))
-    g.add("Identity", causal(g, "x", kernel, length), output="y")
-    return bound(session(g.model({"x": [length, channels]}, {"y": [length, channels]}, "c")))
+    y = causal(g, g.input("x", [length, channels]), kernel, length)
+    g.output("y", y, [length, channels])
+    return bound(session(g.model("convolution")))

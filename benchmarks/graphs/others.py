@@ -11,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import torch
 from models import D_MODEL, LAYERS, OUTPUTS, ROOT
 from torch import Tensor, nn
 
-from s4edge.export.onnx.builder import GraphBuilder
-from s4edge.export.onnx.parts import after_systems, decode, encode, norm, read_inputs
-from s4edge.export.onnx.step_graph import first_tap, pool_step
-from s4edge.model.pooling import state_widths
+from s4edge.export.lowering import DiagonalSystems, Pool, Stage, lower
+from s4edge.export.onnx.builder import GraphBuilder, Shape
+from s4edge.export.onnx.stages import emit
+from s4edge.export.onnx.step_graph import pool_step
 from s4edge.model.sequence_model import SequenceModel
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -103,27 +104,26 @@ def torch_export(state: int) -> onnx.ModelProto:
     return onnx.load_from_string(file.getvalue())
 
 
-def without_states(model: SequenceModel) -> onnx.ModelProto:
+def without_states(model: SequenceModel) -> ir.Model:
     """Our step graph with no system states in it: the floor."""
-    config = model.config
-    g = GraphBuilder()
-    widths = state_widths(config.pooling, config.d_model)
-    x = encode(g, model, "x")
-    for block in model.blocks:
-        pre = block.config.norm_placement == "pre"
-        u = norm(g, block.config.norm, block.norm, x) if pre else x
-        v = read_inputs(g, block.config.systems, u)
-        y = g.add("Mul", v, g.constant(first_tap(block), "tap"))
-        x = after_systems(g, block, x, u, y)
-    x = norm(g, config.final_norm, model.norm, x)
-    x, new_state = pool_step(g, config.pooling, x, g.split("state", widths))
-    g.concat(new_state, output="next_state")
-    decode(g, model, x)
-    return g.model(
-        {"x": ["batch", config.d_input], "state": ["batch", sum(widths)]},
-        {"y": ["batch", config.d_output], "next_state": ["batch", sum(widths)]},
-        "floor",
-    )
+    program, g = lower(model), GraphBuilder()
+    size = sum(program.pooled)
+    x, state = g.input("x", ["batch", program.d_input]), g.input("state", ["batch", size])
+    new_state: list[ir.Value] = []
+
+    def systems(systems: DiagonalSystems, u: ir.Value, stage: Stage) -> ir.Value:
+        return g.add("Mul", u, g.constant(systems.first_tap, "tap"))
+
+    def pooling(pooling: Pool, x: ir.Value, stage: Stage) -> ir.Value:
+        x, new = pool_step(g, pooling.kind, x, g.split(state, program.pooled))
+        new_state.append(g.concat(new))
+        return x
+
+    values = {"x": x}
+    emit(g, program.stages, values, {DiagonalSystems: systems, Pool: pooling})
+    g.output("y", values[program.output], ["batch", program.d_output])
+    g.output("next_state", *new_state, ["batch", size])
+    return g.model("floor")
 
 
 class RecurrentNetwork(nn.Module):
@@ -145,7 +145,7 @@ class RecurrentNetwork(nn.Module):
 _GATES = {"GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
 
 
-def recurrent_graph(network: RecurrentNetwork, length: int = 1) -> onnx.ModelProto:
+def recurrent_graph(network: RecurrentNetwork, length: int = 1) -> ir.Model:
     """Its graph for ``length`` samples a run, on ONNX's own operators of these names."""
     kind, width = network.kind, network.encoder.out_features
 
@@ -156,33 +156,28 @@ def recurrent_graph(network: RecurrentNetwork, length: int = 1) -> onnx.ModelPro
     g = GraphBuilder()
     names = ["h", *(["c"] if kind == "LSTM" else [])]
     encoder, decoder = network.encoder, network.decoder
-    x = g.linear("x", encoder.weight.detach().numpy(), encoder.bias.detach().numpy())
+    x = g.input("x", [length, 1])
+    x = g.linear(x, encoder.weight.detach().numpy(), encoder.bias.detach().numpy())
     # (length, 1, features), as the operators take it.
-    shape = g.constant([length, 1, width], "shape")
-    x = g.add("Reshape", x, shape)
-    states = {}
+    x = g.reshape(x, [length, 1, width])
+    size: Shape = [1, 1, width]
+    after: dict[str, ir.Value] = {}
     for layer in range(network.layers.num_layers):
         biases = [weight(f"bias_{part}_l{layer}") for part in ("ih", "hh")]
         matrices = [weight(f"weight_{part}_l{layer}") for part in ("ih", "hh")]
         constants = [g.constant(each[None]) for each in (*matrices, np.concatenate(biases))]
-        after = [f"next_{name}{layer}" for name in names]
+        states = [g.input(f"state_{name}{layer}", size) for name in names]
+        following = [f"next_{name}{layer}" for name in names]
         attributes = {"linear_before_reset": 1} if kind == "GRU" else {}
-        g.nodes.append(
-            onnx.helper.make_node(
-                kind,
-                [x, *constants, "", *(f"state_{name}{layer}" for name in names)],
-                [f"all{layer}", *after],
-                hidden_size=width,
-                **attributes,
-            )
-        )
-        states |= dict(zip((f"state_{name}{layer}" for name in names), after, strict=True))
-        x = g.add("Reshape", f"all{layer}", shape)
-    x = g.add("Reshape", x, g.constant([length, width], "shape"))
-    g.linear(x, decoder.weight.detach().numpy(), decoder.bias.detach().numpy(), output="y")
-    size: list[str | int] = [1, 1, width]
-    return g.model(
-        {"x": [length, 1]} | dict.fromkeys(states, size),
-        {"y": [length, OUTPUTS]} | dict.fromkeys(states.values(), size),
-        kind.lower(),
-    )
+        x, *new = g.add_many(
+            kind, [f"all{layer}", *following], x, *constants, None, *states, hidden_size=width,
+            **attributes,
+        )  # fmt: skip
+        after |= dict(zip(following, new, strict=True))
+        x = g.reshape(x, [length, 1, width])
+    x = g.reshape(x, [length, width])
+    y = g.linear(x, decoder.weight.detach().numpy(), decoder.bias.detach().numpy())
+    g.output("y", y, [length, OUTPUTS])
+    for name, value in after.items():
+        g.output(name, value, size)
+    return g.model(kind.lower())

@@ -33,6 +33,7 @@ from rich.table import Table
 from timing import Timed, bound, in_turns, session, table
 
 import s4edge
+from s4edge.export.lowering import lower, lower_sequences
 from s4edge.export.onnx.chunk_graph import chunk_graph
 from s4edge.export.onnx.precision import PRECISIONS
 from s4edge.export.onnx.sequence_graph import sequence_graph
@@ -58,12 +59,12 @@ console = Console(width=120)
 
 def step_of(model: SequenceModel) -> tuple[Callable[[], object], int]:
     """A contender of `timing.in_turns`."""
-    return bound(session(step_graph(model))), 2
+    return bound(session(step_graph(lower(model)))), 2
 
 
 def chunk_of(model: SequenceModel, chunk: int = CHUNK) -> tuple[Callable[[], object], int]:
     """A contender of `timing.in_turns`."""
-    return bound(session(chunk_graph(model, chunk))), 2 * chunk
+    return bound(session(chunk_graph(lower(model), chunk))), 2 * chunk
 
 
 def step(upstream: Path | None, rounds: int) -> None:
@@ -124,7 +125,10 @@ def states(upstream: Path | None, rounds: int, folder: Path = Path("docs/graphs"
         contenders[f"step, state {n}"] = step_of(model)
         for size in (8, 32):
             contenders[f"chunk {size}, state {n}"] = chunk_of(model, size)
-        whole, x = session(sequence_graph(model)), np.zeros((1, length, 1), np.float32)
+        whole, x = (
+            session(sequence_graph(lower_sequences(model))),
+            np.zeros((1, length, 1), np.float32),
+        )
         run = lambda whole=whole, x=x: whole.run(["y"], {"x": x})  # noqa: E731
         contenders[f"sequence, state {n}"] = (run, length)
     contenders["without state updates, state 0"] = (bound(session(without_states(plain(2)))), 2)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 from rich.table import Table
@@ -40,12 +41,15 @@ class Timed:
         return tuple(np.percentile(ratios, (50, 10, 90)))  # type: ignore[return-value]
 
 
-def session(model: onnx.ModelProto | str, profile: bool = False) -> onnxruntime.InferenceSession:
+def session(
+    model: ir.Model | onnx.ModelProto | str, profile: bool = False
+) -> onnxruntime.InferenceSession:
     """As `s4edge.runtime.open_graph` makes it, for graphs of others, too."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    content = model if isinstance(model, str) else model.SerializeToString()
+    written = ir.to_proto(model) if isinstance(model, ir.Model) else model
+    content = written if isinstance(written, str) else written.SerializeToString()
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 

@@ -100,6 +100,7 @@ def export(
     from s4edge.api import export_onnx
     from s4edge.data.dataset import load_data
     from s4edge.export.onnx.chunk_graph import choose_chunk
+    from s4edge.export.onnx.onnx_file import lowered
     from s4edge.files import check_writable
 
     mode = mode or ("step" if chunk is None else "chunk")
@@ -107,7 +108,7 @@ def export(
     samples = None if data is None else load_data(data)
     loaded = read_model(model, assignments)
     if mode == "chunk" and chunk is None:
-        chunk = choose_chunk(loaded)
+        chunk = choose_chunk(lowered(loaded, mode))
     path = path or Path(model_stem(model) + _suffix(mode, chunk, precision) + ".onnx")
     check_writable(path, model)
     with terminal.progress("Measuring on the data") as progress:

@@ -1,18 +1,22 @@
 """What a model computes from sample to sample, said once, between the model and files of it."""
 
-from s4edge.export.lowering.lower import lower
+from s4edge.export.lowering.lower import lower, lower_sequences
 from s4edge.export.lowering.program import (
     Activation,
     Affine,
     Constant,
+    Convolution,
     DiagonalSystems,
+    Downsample,
     Embedding,
     Gather,
     Glu,
     LayerNorm,
     Linear,
+    NormOverTime,
     Operation,
     Pool,
+    PoolSequence,
     Product,
     Program,
     Role,
@@ -26,14 +30,18 @@ __all__ = [
     "Activation",
     "Affine",
     "Constant",
+    "Convolution",
     "DiagonalSystems",
+    "Downsample",
     "Embedding",
     "Gather",
     "Glu",
     "LayerNorm",
     "Linear",
+    "NormOverTime",
     "Operation",
     "Pool",
+    "PoolSequence",
     "Product",
     "Program",
     "Role",
@@ -42,4 +50,5 @@ __all__ = [
     "Standardize",
     "WeightedSum",
     "lower",
+    "lower_sequences",
 ]

@@ -11,14 +11,18 @@ from s4edge.export.lowering.program import (
     Activation,
     Affine,
     Constant,
+    Convolution,
     DiagonalSystems,
+    Downsample,
     Embedding,
     Gather,
     Glu,
     LayerNorm,
     Linear,
+    NormOverTime,
     Operation,
     Pool,
+    PoolSequence,
     Product,
     Program,
     Role,
@@ -29,7 +33,9 @@ from s4edge.export.lowering.program import (
 from s4edge.model.activations import output_width
 from s4edge.model.block import Block, Highway
 from s4edge.model.configuration import Norm
+from s4edge.model.norms import OVER_TIME, OverTime
 from s4edge.model.sequence_model import SequenceModel
+from s4edge.model.systems import DiagonalSystems as Systems
 
 
 def lower(model: SequenceModel) -> Program:
@@ -43,8 +49,21 @@ def lower(model: SequenceModel) -> Program:
     config = model.config
     if config.cannot_stream is not None:
         raise S4EdgeError(f"the model cannot stream: {config.cannot_stream}")
+    pooled = config.running_pooling not in ("none", "last")
+    return _program(model, Pool(config.running_pooling) if pooled else None, over_sequences=False)
+
+
+def lower_sequences(model: SequenceModel) -> Program:
+    """The same of whole sequences, also for models that cannot stream."""
+    kind, answers = model.config.pooling, model.config.answers
+    none = kind == "none" or (answers is None and kind in ("first", "last"))
+    return _program(model, None if none else PoolSequence(kind, answers), over_sequences=True)
+
+
+def _program(model: SequenceModel, pooling: Operation | None, over_sequences: bool) -> Program:
+    config = model.config
     tokens = config.d_input if config.encoder == "embedding" else None
-    line = _Line(1 if tokens else config.d_input)
+    line = _Line(1 if tokens else config.d_input, over_sequences)
     value = "x"
     if config.encoder == "embedding":
         table = line.constant("encoder.weight", "embedding", model.encoder.weight)
@@ -56,8 +75,8 @@ def lower(model: SequenceModel) -> Program:
         value = _block(line, block, value)
     line.part = ""
     value = line.norm("norm", config.final_norm, model.norm, value)
-    if config.running_pooling not in ("none", "last"):
-        value = line.add("pooling", Pool(config.running_pooling), value)
+    if pooling is not None:
+        value = line.add("pooling", pooling, value)
     if config.decoder == "linear":
         value = line.linear("decoder", model.decoder, value)
     return Program(line.d_input, tokens, tuple(line.stages), value, line.width(value))
@@ -69,10 +88,10 @@ def _block(line: _Line, block: Block, x: str) -> str:
     u = x
     if config.norm_placement == "pre":
         u = line.norm("norm", config.norm, block.norm, x)
-    y = u
-    if config.systems.inputs:
-        y = line.add("inputs", Gather(config.systems.inputs), y, width=config.systems.channels)
-    y = _systems(line, block, y)
+    y = _systems(line, block.systems, u)
+    if block.backward_systems is not None:
+        back = _systems(line, block.backward_systems, u, "backward_")
+        y = line.add("directions", WeightedSum((1.0, 1.0)), y, back)
     if config.hyper is not None:
         y = line.add("hyper", Glu(config.hyper), y, width=line.width(y) // 2)
     y = line.activation("activation", config.activation, y)
@@ -98,6 +117,10 @@ def _block(line: _Line, block: Block, x: str) -> str:
         y = line.add("residual", WeightedSum(config.residual_weights), x, y)
     if config.norm_placement == "post":
         y = line.norm("norm", config.norm, block.norm, y)
+    if config.stride != 1:
+        width = line.width(y) * (config.stride if config.downsampling == "stack" else 1)
+        down = Downsample(config.downsampling, config.stride)
+        y = line.add("downsampling", down, y, width=width)
     if config.repeat != 1:
         repeated = np.repeat(np.arange(line.width(y)), config.repeat).tolist()
         y = line.add("repeat", Gather(tuple(repeated)), y, width=len(repeated))
@@ -117,12 +140,35 @@ def _highway(line: _Line, highway: Highway, of_x: float, x: str, y: str) -> str:
     return line.add("residual", WeightedSum((of_x, 1.0)), x, gated)
 
 
-def _systems(line: _Line, block: Block, u: str) -> str:
-    modes, D = block.systems.modes(), _numbers(block.systems.D)
-    if not len(modes.channel) and (D == 1).all():
+def _systems(line: _Line, systems: Systems, u: str, direction: str = "") -> str:
+    """What systems give that read ``u``; backward if the direction says so."""
+    config, modes = systems.config, systems.modes()
+    if config.inputs:
+        gather = Gather(config.inputs)
+        u = line.add(f"{direction}inputs", gather, u, width=config.channels)
+    name = f"{direction}systems"
+    D = line.constant(f"{name}.D", "feedthrough", systems.D)
+    if not len(modes.channel) and not direction and (D.value == 1).all():
         return u  # a feed-forward layer
-    feedthrough = line.constant("systems.D", "feedthrough", block.systems.D)
-    return line.add("systems", DiagonalSystems(modes, feedthrough), u)
+    kernel = _kernel(systems, bool(direction)) if line.over_sequences else None
+    if kernel is None:
+        return line.add(name, DiagonalSystems(modes, D, bool(direction)), u)
+    if direction:
+        kernel[:, 0] += D.value
+    response = Constant(f"{name}.kernel", "kernel", kernel)
+    at_once = D if config.feedthrough and not direction else None
+    return line.add(name, Convolution(response, at_once, bool(direction)), u)
+
+
+def _kernel(systems: Systems, backward: bool) -> Float | None:
+    """The kernels (channels, taps) of systems whose sequences are no recurrence, without ``D``."""
+    config = systems.config
+    if not config.real_states:
+        return np.zeros((config.channels, 1)) if backward else None
+    # Behind the one length that growing modes have they only grow, out of float32's range.
+    ends = [config.kernel_length, systems.length if sum(config.growing) else None]
+    cut = min((each for each in ends if each is not None), default=None)
+    return None if cut is None else _numbers(systems.kernel(cut))
 
 
 def _numbers(tensor: Tensor | nn.Module) -> Float:
@@ -135,10 +181,12 @@ class _Line:
 
     Args:
         d_input: features of ``x``.
+        over_sequences: whether values are whole sequences.
     """
 
-    def __init__(self, d_input: int) -> None:
+    def __init__(self, d_input: int, over_sequences: bool) -> None:
         self.d_input = d_input
+        self.over_sequences = over_sequences
         self.part = ""
         self.stages: list[Stage] = []
 
@@ -164,7 +212,7 @@ class _Line:
         return self.add(name, Linear(weight, bias), x, width=len(bias.value))
 
     def norm(self, name: str, kind: Norm, module: nn.Module, x: str) -> str:
-        """A norm over features; see `s4edge.model.norms`."""
+        """A norm; see `s4edge.model.norms`."""
         if kind == "none":
             return x
         first, second = ("scale", "shift") if kind == "standardize" else ("weight", "bias")
@@ -173,6 +221,9 @@ class _Line:
         if kind == "layer":
             assert isinstance(module, nn.LayerNorm)
             return self.add(name, LayerNorm(scale, shift, float(module.eps)), x)
+        if kind in OVER_TIME:
+            assert isinstance(module, OverTime)
+            return self.add(name, NormOverTime(scale, shift, module.epsilon, module.axes), x)
         return self.add(name, (Affine if kind == "affine" else Standardize)(scale, shift), x)
 
     def activation(self, name: str, kind: str, x: str) -> str:

@@ -1,5 +1,7 @@
 """A model as a straight line of stages: what is computed, with which constants, over which state.
 
+A program is of one sample after the other, or of whole sequences, (length, features) at once.
+
 A stage makes one value, a vector of features, from values made before it; the value has the
 stage's name. Stages are named after the model's parts (``encoder``, ``blocks.0.mixing``), constants
 after its tensors. Nothing here says how a backend computes a stage or in which order it keeps the
@@ -93,6 +95,23 @@ class Standardize:
 
 
 @dataclass(frozen=True)
+class NormOverTime:
+    """``(x - mean) / sqrt(variance + epsilon) * scale + shift``, of whole sequences.
+
+    Attributes:
+        scale: (features,).
+        shift: (features,).
+        epsilon: added to the variance.
+        axes: of (batch, length, features), over which mean and variance are taken.
+    """
+
+    scale: Constant
+    shift: Constant
+    epsilon: float
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Affine:
     """``x * scale + shift``, both (features,); no shift where it is None."""
 
@@ -117,10 +136,13 @@ class DiagonalSystems:
     Attributes:
         modes: ``log a`` (role "pole") and ``w`` (role "mode weight") of each, all with ``|a| < 1``.
         feedthrough: ``D``, (channels,).
+        backward: of whole sequences, from their ends: ``y_t = D u_{t+1} + Re sum_n w_n z_n`` with
+            ``z_n = a_n z_n + u_{t+1}``.
     """
 
     modes: Modes
     feedthrough: Constant
+    backward: bool = False
 
     @property
     def first_tap(self) -> Float:
@@ -128,6 +150,23 @@ class DiagonalSystems:
         modes = self.modes
         at_once = np.bincount(modes.channel, weights=modes.weight.real, minlength=modes.channels)
         return np.asarray(self.feedthrough.value + at_once)
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Of whole sequences, channel by channel, with kernels that are no recurrence.
+
+    ``y_t = sum_k K[k] u_{t-k}``, backward ``y_t = sum_k K[k] u_{t+1+k}``.
+
+    Attributes:
+        kernel: ``K``, (channels, taps).
+        feedthrough: None, or (channels,) what ``K[0]`` lacks.
+        backward: from the ends.
+    """
+
+    kernel: Constant
+    feedthrough: Constant | None
+    backward: bool
 
 
 @dataclass(frozen=True)
@@ -167,6 +206,33 @@ class Pool:
     kind: str
 
 
+@dataclass(frozen=True)
+class PoolSequence:
+    """Whole sequences pooled. See `s4edge.model.pooling`.
+
+    Attributes:
+        kind: "mean", "sum", "last" or "first".
+        answers: see `s4edge.model.configuration.ModelConfig`.
+    """
+
+    kind: str
+    answers: int | None
+
+
+@dataclass(frozen=True)
+class Downsample:
+    """Of ``stride`` samples one: their "mean", the first ("sample"), or all ("stack").
+
+    Stacked, the samples of each feature stand side by side.
+    """
+
+    kind: str
+    stride: int
+
+
+OverSequences = NormOverTime | Convolution | PoolSequence | Downsample
+"""What programs of whole sequences have besides."""
+
 Operation = (
     Embedding
     | Linear
@@ -180,6 +246,7 @@ Operation = (
     | Product
     | WeightedSum
     | Pool
+    | OverSequences
 )
 
 
@@ -274,6 +341,12 @@ class Program:
             if isinstance(stage.operation, DiagonalSystems)
         )
 
+    @property
+    def through_systems(self) -> int:
+        """How many stages there are up to the end of the last part that holds systems."""
+        parts = [stage.part for stage, _ in self.systems][-1:]
+        return max((i + 1 for i, s in enumerate(self.stages) if s.part in parts), default=0)
+
     def layout(self, widths: Mapping[str, int] | None = None) -> tuple[Segment, ...]:
         """How the state lies: states of each stage in order, then the pooling's.
 
@@ -291,6 +364,11 @@ class Program:
                     segments.append(Segment(stage.name, meaning, offset, width))
                     offset += width
         return tuple(segments)
+
+    @property
+    def pooled(self) -> list[int]:
+        """Floats of the pooling's state: of its features, then of the count, where there are."""
+        return [segment.width for segment in self.layout() if segment.meaning != "states"]
 
     @property
     def multiply_adds(self) -> int:

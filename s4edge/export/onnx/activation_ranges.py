@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
-import onnx
+import onnx_ir as ir
 from onnx import TensorProto, helper
 
 from s4edge.data.dataset import Data
@@ -19,9 +17,7 @@ from s4edge.runtime.predict import features
 _SEQUENCES, _SAMPLES = 64, 4096
 
 
-def activation_ranges(
-    model: onnx.ModelProto, graph: Graph, data: Data
-) -> dict[str, tuple[float, float]]:
+def activation_ranges(model: ir.Model, graph: Graph, data: Data) -> dict[str, tuple[float, float]]:
     """Least and largest of each of `s4edge.export.onnx.precision.dense_inputs`.
 
     Args:
@@ -34,7 +30,7 @@ def activation_ranges(
     """
     names = dense_inputs(model)
     inner = [name for name in names if name != "x"]
-    watched = copy.deepcopy(model)
+    watched = ir.to_proto(model)
     watched.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inner
     )

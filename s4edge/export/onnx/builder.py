@@ -1,19 +1,25 @@
-"""Nodes and constants of an ONNX graph under construction."""
+"""Nodes and constants of an ONNX graph under construction, on onnxscript's intermediate form."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+import onnx_ir as ir
+from numpy.typing import NDArray
 
+from s4edge.export.lowering import Constant
+from s4edge.export.lowering.program import Role
 from s4edge.model.activations import LAPLACE_DEVIATION, LAPLACE_MEAN
 
 # The lowest opsets that have the operators: 17 brought LayerNormalization, 13 made the sizes of
 # Split and the axes of sums inputs. Old runtimes load what is no newer than it has to be.
 _OPSET, _OPSET_WITH_NORM = 13, 17
 _IR_VERSION = 8
+# Under which a constant keeps its role while the graph is not written yet.
+_ROLE = "role"
+
+Shape = list[str | int]
 
 
 class GraphBuilder:
@@ -28,58 +34,102 @@ class GraphBuilder:
     def __init__(self, sample_axes: int = 1, prefix: str = "") -> None:
         self.sample_axes = sample_axes
         self.prefix = prefix
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
+        self.tape = ir.tape.Tape()
+        self.constants: list[ir.Value] = []
+        self.inputs: list[ir.Value] = []
+        self.outputs: list[ir.Value] = []
+        self._scaled: dict[tuple[ir.Value, float], ir.Value] = {}
 
-    def constant(self, value: Any, name: str = "constant", dtype: Any = np.float32) -> str:
+    def input(self, name: str, shape: Shape, dtype: Any = np.float32) -> ir.Value:
+        """An input of the graph."""
+        kind = ir.DataType.from_numpy(np.dtype(dtype))
+        self.inputs.append(ir.val(f"{self.prefix}{name}", kind, shape))
+        return self.inputs[-1]
+
+    def output(self, name: str, value: ir.Value, shape: Shape, dtype: Any = np.float32) -> None:
+        """Make a value an output of the graph."""
+        if value.producer() is None or value in self.outputs:
+            value = self.add("Identity", value)
+        value.name = f"{self.prefix}{name}"
+        value.dtype, value.shape = ir.DataType.from_numpy(np.dtype(dtype)), ir.Shape(shape)
+        self.outputs.append(value)
+
+    def constant(
+        self, value: Any, name: str = "constant", dtype: Any = np.float32, role: Role = "number"
+    ) -> ir.Value:
         """A constant: floats are stored as ``dtype``, integers as int64."""
         array = np.asarray(value)
         if np.issubdtype(array.dtype, np.integer):
             dtype = np.int64
-        name = f"{self.prefix}{name}_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(array.astype(dtype), name))
-        return name
+        constant = self.named(array.astype(dtype), f"{name}_{len(self.constants)}")
+        constant.meta[_ROLE] = role
+        return constant
 
-    def add(self, op: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        """A node with one output; returns the output's name."""
-        output = output or f"{self.prefix}{op}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, list(inputs), [output], **attributes))
-        return output
+    def named(self, array: Any, name: str) -> ir.Value:
+        """A constant of exactly this name and type."""
+        name = f"{self.prefix}{name}"
+        # Without a type of its own, which would be written beside that of the tensor.
+        value = ir.Value(name=name, const_value=ir.tensor(np.asarray(array), name=name))
+        self.constants.append(value)
+        return value
 
-    def split(self, value: str, sizes: list[int], axis: int = -1) -> list[str]:
+    def of_model(self, constant: Constant, name: str = "constant") -> ir.Value:
+        """A constant of the model as it is there."""
+        return self.constant(constant.value, name, role=constant.role)
+
+    def add(self, op: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
+        """A node with one output."""
+        return self.add_many(op, [f"{op}_{len(self.tape.nodes)}"], *inputs, **attributes)[0]
+
+    def add_many(
+        self, op: str, outputs: list[str], *inputs: ir.Value | None, **attributes: Any
+    ) -> list[ir.Value]:
+        """A node with outputs of these names."""
+        values = [ir.Value(name=f"{self.prefix}{name}") for name in outputs]
+        self.tape.op_multi_out(op, inputs, dict(sorted(attributes.items())), outputs=values)
+        return values
+
+    def split(self, value: ir.Value, sizes: list[int], axis: int = -1) -> list[ir.Value]:
         """Parts along an axis."""
         if len(sizes) == 1:
             return [value]
-        outputs = [f"{self.prefix}split_{len(self.nodes)}_{part}" for part in range(len(sizes))]
-        inputs = [value, self.constant(sizes, "sizes")]
-        self.nodes.append(helper.make_node("Split", inputs, outputs, axis=axis))
-        return outputs
+        outputs = [f"split_{len(self.tape.nodes)}_{part}" for part in range(len(sizes))]
+        return self.add_many("Split", outputs, value, self.constant(sizes, "sizes"), axis=axis)
 
-    def concat(self, values: list[str], output: str | None = None, axis: int = -1) -> str:
+    def concat(self, values: list[ir.Value], axis: int = -1) -> ir.Value:
         """Join along an axis."""
-        return self.add("Concat", *values, output=output, axis=axis)
+        return self.add("Concat", *values, axis=axis) if len(values) > 1 else values[0]
 
-    def rows(self, width: int) -> str:
-        """The shape that makes (batch, length, width) one row per sample."""
-        return self.constant([-1, width], "rows")
+    def reshape(self, value: ir.Value, shape: list[int], name: str = "shape") -> ir.Value:
+        """With -1 for the rest and 0 for what it is."""
+        return self.add("Reshape", value, self.constant(shape, name))
 
-    def linear(self, x: str, weight: Any, bias: Any, output: str | None = None) -> str:
+    def rows(self, value: ir.Value, width: int) -> ir.Value:
+        """(batch, length, width) as one row per sample."""
+        return self.reshape(value, [-1, width], "rows")
+
+    def scaled(self, x: ir.Value, by: float) -> ir.Value:
+        """``by * x``, made once."""
+        if by == 1:
+            return x
+        if (x, by) not in self._scaled:
+            self._scaled[x, by] = self.add("Mul", x, self.constant(by))
+        return self._scaled[x, by]
+
+    def linear(self, x: ir.Value, weight: Any, bias: Any) -> ir.Value:
         """``x @ weight.T + bias`` over the last axis of x, weight (out, in)."""
-        if self.sample_axes == 1:
-            return self.add(
-                "Gemm", x, self.constant(weight, "weight"), self.constant(bias, "bias"),
-                output=output, transB=1,
-            )  # fmt: skip
-        product = self.add("MatMul", x, self.constant(np.asarray(weight).T, "weight"))
-        return self.add("Add", product, self.constant(bias, "bias"), output=output)
+        gemm = self.sample_axes == 1
+        weight = np.asarray(weight) if gemm else np.asarray(weight).T
+        matrix = self.constant(weight, "weight", role="matrix")
+        if gemm:
+            return self.add("Gemm", x, matrix, self.constant(bias, "bias", role="bias"), transB=1)
+        product = self.add("MatMul", x, matrix)
+        return self.add("Add", product, self.constant(bias, "bias", role="bias"))
 
-    def activation(self, name: str, x: str, width: int) -> str:
-        """An activation of `s4edge.model.configuration` over the last axis of x, ``width`` wide."""
+    def activation(self, name: str, x: ir.Value) -> ir.Value:
+        """A function of each feature, by its name in `s4edge.model.activations`."""
         if name == "identity":
             return x
-        if name.startswith("glu"):
-            value, gate = self.split(x, [width // 2, width // 2])
-            return self.add("Mul", value, self.activation(gate_of(name), gate, width // 2))
         if name == "silu":
             return self.add("Mul", x, self.add("Sigmoid", x))
         if name == "gelu":
@@ -102,33 +152,39 @@ class GraphBuilder:
         }  # fmt: skip
         return self.add(operators[name], x)
 
-    def model(
-        self,
-        inputs: dict[str, list[str | int]],
-        outputs: dict[str, list[str | int]],
-        name: str,
-    ) -> onnx.ModelProto:
-        """The whole model; inputs and outputs are float32 of the given shapes."""
-
-        def values(shapes: dict[str, list[str | int]]) -> list[onnx.ValueInfoProto]:
-            return [
-                helper.make_tensor_value_info(value, TensorProto.FLOAT, shape)
-                for value, shape in shapes.items()
-            ]
-
-        graph = helper.make_graph(
-            self.nodes, name, values(inputs), values(outputs), initializer=self.constants
+    def graph(self, name: str) -> ir.Graph:
+        """What was collected."""
+        nodes = self.tape.nodes
+        with_norm = any(node.op_type == "LayerNormalization" for node in nodes)
+        graph = ir.Graph(
+            self.inputs,
+            self.outputs,
+            nodes=nodes,
+            initializers=self.constants,
+            opset_imports={"": _OPSET_WITH_NORM if with_norm else _OPSET},
+            name=name,
         )
-        with_norm = any(node.op_type == "LayerNormalization" for node in self.nodes)
-        opset = _OPSET_WITH_NORM if with_norm else _OPSET
-        return helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid("", opset)],
-            ir_version=_IR_VERSION,
-            producer_name="s4edge",
-        )
+        without_node_names(graph)
+        return graph
+
+    def model(self, name: str) -> ir.Model:
+        """The whole model."""
+        return ir.Model(self.graph(name), ir_version=_IR_VERSION, producer_name="s4edge")
 
 
-def gate_of(activation: str) -> str:
-    """What a GLU's second half goes through."""
-    return activation.removeprefix("glu").lstrip("-") or "sigmoid"
+def without_node_names(graph: ir.Graph) -> None:
+    """Those of their outputs say as much; names that a graph gives to its nodes take room."""
+    for node in graph:
+        node.name = None
+
+
+def role_of(constant: ir.Value) -> Role:
+    """Of a graph that is not written yet."""
+    role: Role = constant.meta.get(_ROLE, "number")
+    return role
+
+
+def array_of(constant: ir.Value) -> NDArray[Any]:
+    """The numbers of a constant."""
+    assert constant.const_value is not None
+    return constant.const_value.numpy()

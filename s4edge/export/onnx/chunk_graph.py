@@ -12,24 +12,14 @@ first outputs do not depend on what comes later. `s4edge.runtime.Stream.finish` 
 from __future__ import annotations
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 
 from s4edge.errors import S4EdgeError
+from s4edge.export.lowering import DiagonalSystems, Pool, Program, Stage
 from s4edge.export.onnx.builder import GraphBuilder
-from s4edge.export.onnx.parts import (
-    after_systems,
-    decode,
-    encode,
-    norm,
-    numbers,
-    read_inputs,
-    widened,
-)
 from s4edge.export.onnx.products import causal
 from s4edge.export.onnx.slots import Slots, decay, entering, lay_out, leaving, receive, send
-from s4edge.model.configuration import Pooling
-from s4edge.model.pooling import state_widths
-from s4edge.model.sequence_model import SequenceModel
+from s4edge.export.onnx.stages import emit
 
 # Chunks are chosen among these where none is asked for.
 CHUNKS = (4, 8, 16, 32)
@@ -37,97 +27,94 @@ CHUNKS = (4, 8, 16, 32)
 CHOSEN_BYTES, LARGEST_BYTES = 2 << 20, 1 << 30
 
 
-def matrix_bytes(model: SequenceModel, chunk: int, wide: bool = False) -> int:
+def matrix_bytes(program: Program, chunk: int, wide: bool = False) -> int:
     """Bytes of the matrices that stand for kernels and states in a chunk graph."""
-    slots = _slots_of(model, wide)
+    slots = _slots_of(program, wide)
     return 4 * (len(slots.order) * chunk + 2 * slots.floats * chunk)
 
 
-def choose_chunk(model: SequenceModel) -> int:
-    """The largest of `CHUNKS` whose matrices stay below `CHOSEN_BYTES`, or the smallest.
-
-    Raises S4EdgeError as `chunk_graph` does.
-    """
-    fitting = [chunk for chunk in CHUNKS if matrix_bytes(model, chunk) <= CHOSEN_BYTES]
+def choose_chunk(program: Program) -> int:
+    """The largest of `CHUNKS` whose matrices stay below `CHOSEN_BYTES`, or the smallest."""
+    fitting = [chunk for chunk in CHUNKS if matrix_bytes(program, chunk) <= CHOSEN_BYTES]
     return max(fitting, default=CHUNKS[0])
 
 
-def _slots_of(model: SequenceModel, wide: bool) -> Slots:
-    if model.config.cannot_stream is not None:
-        raise S4EdgeError(f"no chunk graph can be written: {model.config.cannot_stream}")
-    return lay_out([block.systems.modes() for block in model.blocks], wide)
+def _slots_of(program: Program, wide: bool) -> Slots:
+    return lay_out([systems.modes for _, systems in program.systems], wide)
 
 
-def chunk_graph(model: SequenceModel, chunk: int, wide: bool = False) -> onnx.ModelProto:
+def chunk_graph(program: Program, chunk: int, wide: bool = False) -> ir.Model:
     """Build the chunk graph of a model: ``x`` and ``y`` are (batch, chunk, features).
 
     With ``wide`` its states are float64 within.
 
     Raises:
-        S4EdgeError: the model has no stable recurrence, or the matrices would be too large.
+        S4EdgeError: the matrices would be too large.
     """
-    config = model.config
-    needed = matrix_bytes(model, chunk, wide)
+    needed = matrix_bytes(program, chunk, wide)
     if needed > LARGEST_BYTES:
         raise S4EdgeError(
             f"chunks of {chunk} samples need {needed / 1e9:.1f} GB of matrices, more than "
             f"{LARGEST_BYTES / 1e9:.1f}; ask for shorter ones with --chunk"
         )
-    slots = _slots_of(model, wide)
-    width = 1 if config.encoder == "embedding" else config.d_input
+    slots, pooled = _slots_of(program, wide), program.pooled
+    size = slots.floats + sum(pooled)
     g = GraphBuilder()
-    pooled = state_widths(config.running_pooling, config.d_features)
-    packed, *pool = g.split("state", [slots.floats, *pooled])
+    x, state = g.input("x", ["batch", chunk, program.d_input]), g.input("state", ["batch", size])
+    packed, *pool = g.split(state, [slots.floats, *pooled])
     states = receive(g, slots, packed)
-    powers = np.stack([slots.leaving(t + 1) for t in range(chunk)])
-    channels = [block.config.systems.channels for block in model.blocks]
-    from_old = g.add("Reshape", leaving(g, slots, states, powers), g.rows(len(slots.order)))
-    old_outputs = g.split(from_old, channels)
+    channels = [stage.width for stage, _ in program.systems]
+    from_old = iter(_from_old(g, slots, states, chunk, channels) if channels else [])
+    entered: list[ir.Value] = []
+
+    def systems(systems: DiagonalSystems, u: ir.Value, stage: Stage) -> ir.Value:
+        entered.append(u)
+        kernel = systems.modes.kernel(chunk)
+        kernel[:, 0] += systems.feedthrough.value
+        return g.add("Add", causal(g, u, kernel, chunk), next(from_old))
 
     # From here on (batch T, features): dense layers add their bias for nothing then, and
     # onnxruntime's norms are quicker.
-    x = encode(g, model, g.add("Reshape", "x", g.rows(width)))
-    inputs = []
-    for index, (block, old) in enumerate(zip(model.blocks, old_outputs, strict=True)):
-        pre = block.config.norm_placement == "pre"
-        u = norm(g, block.config.norm, block.norm, x) if pre else x
-        v = read_inputs(g, block.config.systems, u)
-        kernel = block.systems.modes().kernel(chunk)
-        kernel[:, 0] += numbers(block.systems.D)
-        y = g.add("Add", causal(g, v, kernel, chunk), old)
-        x = after_systems(g, block, x, u, y)
-        x = widened(g, block, x, config.block_widths(index)[1])
-        inputs.append(v)
-    chunks = g.constant([-1, chunk, len(slots.order)], "shape")
-    entered = g.add("Reshape", g.concat(inputs) if len(inputs) > 1 else inputs[0], chunks)
-    powers = np.stack([slots.entering(chunk - 1 - t) for t in range(chunk)])
-    states = g.add("Add", decay(g, slots, states, chunk), entering(g, slots, entered, powers))
-    new_states = [send(g, slots, states, None if pool else "next_state")]
+    values = {"x": g.rows(x, program.d_input)}
+    emit(g, program.stages[: program.through_systems], values, {DiagonalSystems: systems})
+    inputs = [g.reshape(g.concat(entered), [-1, chunk, len(slots.order)])] if entered else []
+    states = decay(g, slots, states, chunk)
+    for each in inputs:
+        powers = np.stack([slots.entering(chunk - 1 - t) for t in range(chunk)])
+        states = g.add("Add", states, entering(g, slots, each, powers))
+    next_state = send(g, slots, states)
 
-    x = norm(g, config.final_norm, model.norm, x)
-    if pool:
-        x, new_pool = _pool(g, config.running_pooling, x, pool, config.d_features, chunk)
-        g.concat([*new_states, *new_pool], output="next_state")
-    y = decode(g, model, x, None)
-    g.add("Reshape", y, g.constant([-1, chunk, config.d_output], "shape"), output="y")
-    size = slots.floats + sum(pooled)
-    return g.model(
-        {"x": ["batch", chunk, width], "state": ["batch", size]},
-        {"y": ["batch", chunk, config.d_output], "next_state": ["batch", size]},
-        "s4edge_chunk",
-    )
+    def pooling(pooling: Pool, x: ir.Value, stage: Stage) -> ir.Value:
+        nonlocal next_state
+        x, new_pool = _pool(g, pooling.kind, x, pool, stage.width, chunk)
+        next_state = g.concat([next_state, *new_pool])
+        return x
+
+    emit(g, program.stages[program.through_systems :], values, {Pool: pooling})
+    y = g.reshape(values[program.output], [-1, chunk, program.d_output])
+    g.output("y", y, ["batch", chunk, program.d_output])
+    g.output("next_state", next_state, ["batch", size])
+    return g.model("s4edge_chunk")
+
+
+def _from_old(
+    g: GraphBuilder, slots: Slots, states: ir.Value, chunk: int, channels: list[int]
+) -> list[ir.Value]:
+    """(batch T, channels) of each layer: what states add to its outputs."""
+    powers = np.stack([slots.leaving(t + 1) for t in range(chunk)])
+    return g.split(g.rows(leaving(g, slots, states, powers), len(slots.order)), channels)
 
 
 def _pool(
-    g: GraphBuilder, kind: Pooling, x: str, state: list[str], width: int, chunk: int
-) -> tuple[str, list[str]]:
+    g: GraphBuilder, kind: str, x: ir.Value, state: list[ir.Value], width: int, chunk: int
+) -> tuple[ir.Value, list[ir.Value]]:
     """Features (batch T, width) pooled up to each sample, and the pooling's next state."""
     axis, last = g.constant([1], "axis"), g.constant(-1, "last")
-    x = g.add("Reshape", x, g.constant([-1, chunk, width], "shape"))
+    x = g.reshape(x, [-1, chunk, width])
     before = g.add("Unsqueeze", state[0], axis)
     if kind == "sum":
         pooled = g.add("Add", before, g.add("MatMul", g.constant(np.tri(chunk), "sum"), x))
-        return g.add("Reshape", pooled, g.rows(width)), [g.add("Gather", pooled, last, axis=1)]
+        return g.rows(pooled, width), [g.add("Gather", pooled, last, axis=1)]
     seen = state[1]
     if kind == "mean":
         counts = g.add("Add", g.add("Unsqueeze", seen, axis),
@@ -143,4 +130,4 @@ def _pool(
         g.add("Gather", pooled, last, axis=1),
         g.add("Add", seen, g.constant([float(chunk)], "count")),
     ]
-    return g.add("Reshape", pooled, g.rows(width)), new_state
+    return g.rows(pooled, width), new_state

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import torch
 from torch import nn
 
 from s4edge.errors import S4EdgeError
 from s4edge.export.onnx.builder import GraphBuilder
-from s4edge.export.onnx.parts import linear
 from s4edge.files import replacing
 from s4edge.model.head import Head
 from s4edge.runtime.backends.onnx import in_memory
@@ -30,21 +30,21 @@ def head_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}-head{path.suffix}")
 
 
-def head_graph(head: Head) -> onnx.ModelProto:
+def head_graph(head: Head) -> ir.Model:
     """Build the graph of a head."""
     g = GraphBuilder()
-    parts = ["first", "second"]
+    first, second = (g.input(name, ["batch", head.features]) for name in ("first", "second"))
+    parts = [first, second]
     if head.config.contrasts:
-        parts += [g.add("Sub", "first", "second"), g.add("Mul", "first", "second")]
+        parts += [g.add("Sub", first, second), g.add("Mul", first, second)]
     y = g.concat(parts)
-    *hidden, last = head.layers
-    for layer, width in zip(hidden, head.config.widths, strict=True):
-        y = g.activation(head.config.activation, linear(g, layer, y), width)
-    linear(g, last, y, output="y")
-    shape: list[str | int] = ["batch", head.features]
-    return g.model(
-        {"first": shape, "second": shape}, {"y": ["batch", head.config.d_output]}, "s4edge_head"
-    )
+    for index, layer in enumerate(head.layers):
+        if index:
+            y = g.activation(head.config.activation, y)
+        weight, bias = (nn.Module.get_parameter(layer, name) for name in ("weight", "bias"))
+        y = g.linear(y, *(each.detach().double().numpy() for each in (weight, bias)))
+    g.output("y", y, ["batch", head.config.d_output])
+    return g.model("s4edge_head")
 
 
 def write_head(head: Head, path: Path) -> Path:
@@ -54,7 +54,7 @@ def write_head(head: Head, path: Path) -> Path:
         S4EdgeError: the file cannot be written, or the graph differs from the head.
     """
     path = head_path(path)
-    graph = head_graph(head)
+    graph = ir.to_proto(head_graph(head))
     onnx.checker.check_model(graph, full_check=True)
     with replacing(path) as temporary:
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
@@ -17,6 +18,7 @@ from s4edge.data.dataset import Data
 from s4edge.data.metrics import Score, require_targets, score
 from s4edge.errors import S4EdgeError
 from s4edge.export.description import describe
+from s4edge.export.lowering import Program, lower, lower_sequences
 from s4edge.export.onnx.activation_ranges import activation_ranges
 from s4edge.export.onnx.chunk_graph import choose_chunk, chunk_graph, matrix_bytes
 from s4edge.export.onnx.head_graph import write_head
@@ -139,17 +141,18 @@ def export_model(
     if rate is not None and not 0 < rate < 1e12:
         raise S4EdgeError(f"rate must be a positive number of samples per second, not {rate:g}")
     path = Path(path)
+    program = lowered(model, mode)
     if mode == "chunk":
-        chunk = chunk or choose_chunk(model)
+        chunk = chunk or choose_chunk(program)
     tolerance = TOLERANCE if precision == "fp32" else COARSE_TOLERANCE
     # States in float64 cost time: only where float32 has been seen not to do, and not where what is
     # lost is lost elsewhere.
-    widths = (False, True) if precision == "fp32" or _cancels(model) else (False,)
+    widths = (False, True) if precision == "fp32" or _cancels(program) else (False,)
     with replacing(path) as temporary:
         for wide in widths:
-            graph = _graph(model, mode, chunk, wide)
+            graph = _graph(program, mode, chunk, wide)
             description = _describe(graph, model, mode, chunk, rate)
-            onnx.checker.check_model(graph, full_check=True)
+            onnx.checker.check_model(ir.to_proto(graph), full_check=True)
             chosen, activations, scores = _reduced(graph, precision, data, temporary, progress)
             _save(chosen, temporary, path)
             difference, largest = _compare(model, temporary)
@@ -165,34 +168,41 @@ def export_model(
         output=path,
         mode=mode,
         samples_per_run=description.samples_per_run,
-        nodes=len(chosen.graph.node),
+        nodes=len(chosen.graph),
         state_floats=description.state_floats,
         bytes=path.stat().st_size,
-        opset=chosen.opset_import[0].version,
+        opset=chosen.opset_imports[""],
         max_abs_error=difference,
         max_abs_output=largest,
         exact_samples=description.exact_samples,
         rate=rate,
         precision=precision,
-        matrix_bytes=None if chunk is None else matrix_bytes(model, chunk, wide),
+        matrix_bytes=None if chunk is None else matrix_bytes(program, chunk, wide),
         activations=activations,
         scores=scores,
         head=head,
     )
 
 
-def _graph(model: SequenceModel, mode: str, chunk: int | None, wide: bool) -> onnx.ModelProto:
+def lowered(model: SequenceModel, mode: str) -> Program:
+    """What a graph of a mode computes. Raises S4EdgeError where the model cannot run that way."""
+    if mode == "sequence":
+        return lower_sequences(model)
+    if model.config.cannot_stream is not None:
+        raise S4EdgeError(f"no {mode} graph can be written: {model.config.cannot_stream}")
+    return lower(model)
+
+
+def _graph(program: Program, mode: str, chunk: int | None, wide: bool) -> ir.Model:
     if mode == "chunk":
         assert chunk is not None
-        return chunk_graph(model, chunk, wide)
-    return step_graph(model, wide) if mode == "step" else sequence_graph(model, wide)
+        return chunk_graph(program, chunk, wide)
+    return step_graph(program, wide) if mode == "step" else sequence_graph(program, wide)
 
 
-def _cancels(model: SequenceModel) -> bool:
+def _cancels(program: Program) -> bool:
     """Whether weights cancel so much that float32 may spoil a recurrence."""
-    systems = [block.systems for block in model.blocks]
-    systems += [block.backward_systems for block in model.blocks if block.backward_systems]
-    return any(cancellation(each.modes()) > LARGEST_CANCELLATION for each in systems)
+    return any(cancellation(each.modes) > LARGEST_CANCELLATION for _, each in program.systems)
 
 
 def _remedy(model: SequenceModel, precision: str) -> str:
@@ -206,20 +216,20 @@ def _remedy(model: SequenceModel, precision: str) -> str:
     )
 
 
-def _save(graph: onnx.ModelProto, temporary: Path, path: Path) -> None:
+def _save(graph: ir.Model, temporary: Path, path: Path) -> None:
     try:
-        onnx.save(graph, temporary)
+        onnx.save(ir.to_proto(graph), temporary)
     except (OSError, ValueError) as error:
         raise S4EdgeError(f"cannot write {path}: {error}") from error
 
 
 def _reduced(
-    graph: onnx.ModelProto,
+    graph: ir.Model,
     precision: str,
     data: Data | None,
     scratch: Path,
     progress: Callable[[float], None],
-) -> tuple[onnx.ModelProto, str | None, tuple[Score, Score] | None]:
+) -> tuple[ir.Model, str | None, tuple[Score, Score] | None]:
     """The graph in a precision, how its activations are quantized, and scores before and after."""
     if data is None:
         if precision == "int8":
@@ -229,7 +239,7 @@ def _reduced(
     _save(graph, scratch, scratch)
     opened = open_graph(scratch)
     outputs = [predict(opened, data.x, data.lengths)]
-    options: dict[str | None, onnx.ModelProto] = {None: graph}
+    options: dict[str | None, ir.Model] = {None: graph}
     if precision == "fp16":
         options = {None: with_half_weights(graph)}
     if precision == "int8":
@@ -252,19 +262,22 @@ def _reduced(
 
 
 def _describe(
-    graph: onnx.ModelProto, model: SequenceModel, mode: str, chunk: int | None, rate: float | None
+    graph: ir.Model, model: SequenceModel, mode: str, chunk: int | None, rate: float | None
 ) -> Description:
     """Put its description into the graph's metadata."""
-    inputs = {value.name: value.type.tensor_type.shape.dim for value in graph.graph.input}
+    widths = {value.name: value.shape[-1] for value in graph.graph.inputs if value.shape}
+    d_input, state_floats = widths["x"], widths.get("state", 0)
+    assert isinstance(d_input, int)
+    assert isinstance(state_floats, int)
     description = describe(
         model,
         mode=mode,
         samples_per_run=1 if mode == "step" else chunk,
-        d_input=inputs["x"][-1].dim_value,
-        state_floats=inputs["state"][1].dim_value if mode != "sequence" else 0,
+        d_input=d_input,
+        state_floats=state_floats,
         rate=rate,
     )
-    onnx.helper.set_model_props(graph, {METADATA_KEY: description.to_json()})
+    graph.metadata_props[METADATA_KEY] = description.to_json()
     return description
 
 

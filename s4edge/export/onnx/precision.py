@@ -1,21 +1,21 @@
 """Graphs with fewer bits: weights as float16, or dense layers as int8.
 
+Which constants get them goes by what they are to the model (`s4edge.export.lowering.program.Role`).
 States, and the poles that act on them again and again, stay float32 in both: a rounding there is
 repeated at every sample, one of a weight is made once.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from s4edge.arrays import Single
+from s4edge.export.onnx.builder import GraphBuilder, array_of, role_of, without_node_names
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -29,104 +29,100 @@ _HALF_LARGEST, _HALF_SMALLEST = 3e4, 1e-1
 _INT8_LARGEST = 63
 
 
-def with_half_weights(graph: onnx.ModelProto) -> onnx.ModelProto:
+def with_half_weights(model: ir.Model) -> ir.Model:
     """A copy whose constants are float16 but for poles; a runtime widens them when it loads."""
-    graph = copy.deepcopy(graph)
-    nodes: list[onnx.NodeProto] = []
-    for tensor in list(graph.graph.initializer):
-        if tensor.data_type != TensorProto.FLOAT or tensor.name.startswith(("p_", "q_")):
+    model, g = model.clone(), GraphBuilder()
+    constants: list[ir.Value] = []
+    scales: list[ir.Value] = []
+    for value in model.graph.initializers.values():
+        array = array_of(value)
+        if not _is_halved(value, array):
+            constants.append(value)
             continue
-        value = numpy_helper.to_array(tensor)
-        if value.size < _FEWEST_HALVES:
-            continue
-        name, largest = tensor.name, float(np.abs(value).max())
+        name, largest = str(value.name), float(np.abs(array).max())
         # A power of two, so that small weights keep their digits and nothing else is rounded.
         scale = 1.0
         if largest and not _HALF_SMALLEST <= largest <= _HALF_LARGEST:
             scale = 2.0 ** np.floor(np.log2(largest))
-        half = numpy_helper.from_array((value / scale).astype(np.float16), f"{name}_half")
-        tensor.CopyFrom(half)
-        widened = name if scale == 1 else f"{name}_wide"
-        nodes.append(helper.make_node("Cast", [half.name], [widened], to=TensorProto.FLOAT))
+        constants.append(g.named((array / scale).astype(np.float16), f"{name}_half"))
+        wide = name if scale == 1 else f"{name}_wide"
+        (after,) = g.add_many("Cast", [wide], constants[-1], to=ir.DataType.FLOAT)
         if scale != 1:
-            factor = numpy_helper.from_array(np.float32(scale), f"{name}_scale")
-            graph.graph.initializer.append(factor)
-            nodes.append(helper.make_node("Mul", [widened, factor.name], [name]))
-    _replace_nodes(graph, [*nodes, *graph.graph.node])
-    return graph
+            scales.append(g.named(np.float32(scale), f"{name}_scale"))
+            (after,) = g.add_many("Mul", [name], after, scales[-1])
+        ir.convenience.replace_all_uses_with(value, after)
+    model.graph.insert_before(model.graph[0], g.tape.nodes)
+    return _with_constants(model, [*constants, *scales])
 
 
-def dense_inputs(graph: onnx.ModelProto) -> list[str]:
+def _is_halved(value: ir.Value, array: NDArray[Any]) -> bool:
+    role = role_of(value)
+    if array.dtype != np.float32 or array.size < _FEWEST_HALVES or role == "pole":
+        return False
+    # What is no parameter is right or wrong, and not a little off.
+    return role != "number" or bool((array.astype(np.float16) == array).all())
+
+
+def dense_inputs(model: ir.Model) -> list[str]:
     """The values that dense layers large enough for int8 read."""
-    return sorted({node.input[0] for node in graph.graph.node if _is_dense(graph, node)})
+    read = (node.inputs[0] for node in model.graph if _is_dense(node))
+    return sorted({str(value.name) for value in read if value is not None})
 
 
 def with_int8_layers(
-    graph: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]] | None = None
-) -> onnx.ModelProto:
+    model: ir.Model, ranges: Mapping[str, tuple[float, float]] | None = None
+) -> ir.Model:
     """A copy whose dense layers multiply bytes, with a scale for each output channel.
 
     Args:
-        graph: of `s4edge.export`.
+        model: of `s4edge.export`.
         ranges: of each of `dense_inputs`, least and largest; without, a layer finds those of its
             input at every run.
     """
-    graph = copy.deepcopy(graph)
-    weights = {tensor.name: tensor for tensor in graph.graph.initializer}
-    nodes: list[onnx.NodeProto] = []
-    quantized: dict[str, tuple[str, str, str]] = {}
-    added: list[onnx.TensorProto] = []
-    replaced: set[str] = set()
-
-    def constant(value: NDArray[np.generic], name: str) -> str:
-        added.append(numpy_helper.from_array(value, name))
-        return name
-
-    for node in graph.graph.node:
-        if not _is_dense(graph, node):
-            nodes.append(node)
-            continue
-        x, weight_name = node.input[0], node.input[1]
+    model = model.clone()
+    quantized: dict[ir.Value, list[ir.Value]] = {}
+    added: list[ir.Value] = []
+    replaced: set[ir.Value] = set()
+    for layer in [each for each in model.graph if _is_dense(each)]:
+        g = GraphBuilder()
+        x, weight, *bias = [each for each in layer.inputs if each is not None]
         if x not in quantized:
-            quantized[x] = (f"{x}_bytes", f"{x}_scale", f"{x}_zero")
+            names = [f"{x.name}_{each}" for each in ("bytes", "scale", "zero")]
             if ranges is None:
-                nodes.append(helper.make_node("DynamicQuantizeLinear", [x], quantized[x]))
+                quantized[x] = g.add_many("DynamicQuantizeLinear", names, x)
             else:
-                scale, zero = _affine(*ranges[x])
-                names = [constant(scale, quantized[x][1]), constant(zero, quantized[x][2])]
-                nodes.append(helper.make_node("QuantizeLinear", [x, *names], [quantized[x][0]]))
-        values, scale_name, zero_name = quantized[x]
-        matrix = numpy_helper.to_array(weights[weight_name])
-        matrix = matrix.T if node.op_type == "Gemm" else matrix
+                affine = _affine(*ranges[str(x.name)])
+                unit = [g.named(*each) for each in zip(affine, names[1:], strict=True)]
+                quantized[x] = [*g.add_many("QuantizeLinear", names[:1], x, *unit), *unit]
+        values, scale, zero = quantized[x]
+        matrix = array_of(weight)
+        matrix = matrix.T if layer.op_type == "Gemm" else matrix
         steps = np.maximum(np.abs(matrix).max(axis=0), 1e-30) / _INT8_LARGEST
-        out = f"{node.output[0]}_int8"
-        integers = constant(np.rint(matrix / steps).astype(np.int8), f"{weight_name}_int8")
-        factors = constant(steps.astype(np.float32), f"{weight_name}_steps")
-        replaced.add(weight_name)
-        bias = list(node.input[2:])
-        nodes += [
-            helper.make_node("MatMulInteger", [values, integers, zero_name], [f"{out}_sum"]),
-            helper.make_node("Cast", [f"{out}_sum"], [f"{out}_float"], to=TensorProto.FLOAT),
-            helper.make_node("Mul", [scale_name, factors], [f"{out}_unit"]),
-            helper.make_node(
-                "Mul", [f"{out}_float", f"{out}_unit"], [f"{out}_y" if bias else node.output[0]]
-            ),
-        ]
-        if bias:
-            nodes.append(helper.make_node("Add", [f"{out}_y", *bias], [node.output[0]]))
-    kept = [tensor for tensor in graph.graph.initializer if tensor.name not in replaced]
-    del graph.graph.initializer[:]
-    graph.graph.initializer.extend([*kept, *added])
-    _replace_nodes(graph, nodes)
-    return graph
+        out = f"{layer.outputs[0].name}_int8"
+        integers = g.named(np.rint(matrix / steps).astype(np.int8), f"{weight.name}_int8")
+        factors = g.named(steps.astype(np.float32), f"{weight.name}_steps")
+        (y,) = g.add_many("MatMulInteger", [f"{out}_sum"], values, integers, zero)
+        (y,) = g.add_many("Cast", [f"{out}_float"], y, to=ir.DataType.FLOAT)
+        (unit_of_y,) = g.add_many("Mul", [f"{out}_unit"], scale, factors)
+        (y,) = g.add_many("Mul", [f"{out}_y"], y, unit_of_y)
+        for each in bias:
+            (y,) = g.add_many("Add", [f"{out}_biased"], y, each)
+        ir.convenience.replace_nodes_and_values(
+            model.graph, layer, [layer], g.tape.nodes, layer.outputs, [y]
+        )
+        added += g.constants
+        replaced.add(weight)
+    kept = [value for value in model.graph.initializers.values() if value not in replaced]
+    return _with_constants(model, [*kept, *added])
 
 
-def _is_dense(graph: onnx.ModelProto, node: onnx.NodeProto) -> bool:
+def _is_dense(node: ir.Node) -> bool:
     """Whether it is a dense layer of the model, large enough."""
-    if node.op_type not in ("Gemm", "MatMul") or not node.input[1].startswith("weight_"):
+    if node.op_type not in ("Gemm", "MatMul"):
         return False
-    (weight,) = (each for each in graph.graph.initializer if each.name == node.input[1])
-    return int(np.prod(weight.dims)) >= _FEWEST_BYTES
+    weight = node.inputs[1]
+    assert weight is not None
+    return role_of(weight) == "matrix" and array_of(weight).size >= _FEWEST_BYTES
 
 
 def _affine(least: float, largest: float) -> tuple[Single, NDArray[np.uint8]]:
@@ -136,6 +132,9 @@ def _affine(least: float, largest: float) -> tuple[Single, NDArray[np.uint8]]:
     return np.array(scale, np.float32), np.array(np.rint(-least / scale), np.uint8)
 
 
-def _replace_nodes(graph: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
-    del graph.graph.node[:]
-    graph.graph.node.extend(nodes)
+def _with_constants(model: ir.Model, constants: list[ir.Value]) -> ir.Model:
+    model.graph.initializers.clear()
+    for each in constants:
+        model.graph.initializers.add(each)
+    without_node_names(model.graph)
+    return model

@@ -27,7 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import TensorProto
+import onnx_ir as ir
 
 from s4edge.arrays import Bool, Complex, Float, Int
 from s4edge.export.onnx.builder import GraphBuilder
@@ -154,6 +154,8 @@ class Slots:
 
 def lay_out(layers: list[Modes], wide: bool = False) -> Slots:
     """Slots of the stable modes of all layers; ``wide`` as in `Slots`."""
+    # A state there is, even if no layer has one.
+    layers = layers or [Modes.make([], [], [], 1)]
     rows = [_of_channel(modes, channel) for modes in layers for channel in range(modes.channels)]
     counts = np.array([max(len(row), 1) for row in rows])
     groups: list[tuple[int, int]] = []
@@ -216,7 +218,7 @@ def _cheapest(counts: Int, group_cost: int) -> tuple[int, int, list[tuple[int, i
     return best[-1]
 
 
-def receive(g: GraphBuilder, slots: Slots, state: str) -> str:
+def receive(g: GraphBuilder, slots: Slots, state: ir.Value) -> ir.Value:
     """The packed state as it comes into the graph, (batch, floats), as (batch, 2, ...)."""
     if slots.wide:
         parts = [_cast(g, part, slots) for part in g.split(state, [2 * slots.count] * 2)]
@@ -224,39 +226,39 @@ def receive(g: GraphBuilder, slots: Slots, state: str) -> str:
     return unpack(g, slots, state)
 
 
-def send(g: GraphBuilder, slots: Slots, states: str, output: str | None = None) -> str:
+def send(g: GraphBuilder, slots: Slots, states: ir.Value) -> ir.Value:
     """The inverse of `receive`."""
-    if not slots.wide:
-        return pack(g, slots, states, output)
     states = pack(g, slots, states)
-    first = g.add("Cast", states, to=TensorProto.FLOAT)
+    if not slots.wide:
+        return states
+    first = _narrow(g, states, slots)
     rest = g.add("Sub", states, _cast(g, first, slots))
-    return g.concat([first, g.add("Cast", rest, to=TensorProto.FLOAT)], output=output)
+    return g.concat([first, _narrow(g, rest, slots)])
 
 
-def _cast(g: GraphBuilder, x: str, slots: Slots) -> str:
+def _cast(g: GraphBuilder, x: ir.Value, slots: Slots) -> ir.Value:
     """A float32 value in the type of the states."""
-    return g.add("Cast", x, to=TensorProto.DOUBLE) if slots.wide else x
+    return g.add("Cast", x, to=ir.DataType.DOUBLE) if slots.wide else x
 
 
-def _narrow(g: GraphBuilder, x: str, slots: Slots) -> str:
+def _narrow(g: GraphBuilder, x: ir.Value, slots: Slots) -> ir.Value:
     """A value in the type of the states as float32."""
-    return g.add("Cast", x, to=TensorProto.FLOAT) if slots.wide else x
+    return g.add("Cast", x, to=ir.DataType.FLOAT) if slots.wide else x
 
 
-def unpack(g: GraphBuilder, slots: Slots, packed: str) -> str:
+def unpack(g: GraphBuilder, slots: Slots, packed: ir.Value) -> ir.Value:
     """(batch, 2 slots) as (batch, 2, *slots.shape)."""
-    return g.add("Reshape", packed, g.constant([0, 2, *slots.shape], "shape"))
+    return g.reshape(packed, [0, 2, *slots.shape])
 
 
-def pack(g: GraphBuilder, slots: Slots, states: str, output: str | None = None) -> str:
+def pack(g: GraphBuilder, slots: Slots, states: ir.Value) -> ir.Value:
     """The inverse of `unpack`."""
-    return g.add("Reshape", states, g.constant([0, 2 * slots.count], "shape"), output=output)
+    return g.reshape(states, [0, 2 * slots.count])
 
 
-def decay(g: GraphBuilder, slots: Slots, states: str, steps: int = 1) -> str:
+def decay(g: GraphBuilder, slots: Slots, states: ir.Value, steps: int = 1) -> ir.Value:
     """(batch, 2, ...): ``A^steps x``, as ``x + (A - I) x``, so that float32 shifts no slow pole."""
-    p, q = (g.constant(each.reshape(2, *slots.shape), name, slots.dtype)
+    p, q = (g.constant(each.reshape(2, *slots.shape), name, slots.dtype, role="pole")
             for each, name in zip(slots.power(steps), "pq", strict=True))  # fmt: skip
     one, before, axis = (g.constant([each], "swap") for each in (-1, -(2**31), 1))
     crossed = g.add("Slice", states, one, before, axis, one)
@@ -264,37 +266,42 @@ def decay(g: GraphBuilder, slots: Slots, states: str, steps: int = 1) -> str:
     return g.add("Add", states, change)
 
 
-def outputs(g: GraphBuilder, slots: Slots, states: str) -> str:
+def outputs(g: GraphBuilder, slots: Slots, states: ir.Value) -> ir.Value:
     """(batch, channels): the output of each channel, the sum of its states."""
     parts = []
     each = g.split(states, [channels * width for channels, width in slots.groups])
     for part, (channels, width) in zip(each, slots.groups, strict=True):
-        rows = g.add("Reshape", part, g.constant([0, 2 * width, channels], "shape"))
+        rows = g.reshape(part, [0, 2 * width, channels])
         # A product with ones: many times quicker than ReduceSum.
         ones = g.constant(np.ones((1, 2 * width)), "ones", slots.dtype)
         parts.append(g.add("MatMul", ones, rows))
-    sums = g.concat(parts) if len(parts) > 1 else parts[0]
-    if not slots.in_order:
-        sums = g.add("Gather", sums, g.constant(np.argsort(slots.order), "place"), axis=2)
-    sums = g.add("Reshape", sums, g.constant([0, len(slots.order)], "shape"))
-    return _narrow(g, sums, slots)
+    sums = _in_order(g, slots, g.concat(parts), axis=2)
+    return _narrow(g, g.reshape(sums, [0, len(slots.order)]), slots)
 
 
-def spread(g: GraphBuilder, slots: Slots, u: str) -> str:
+def _in_order(g: GraphBuilder, slots: Slots, values: ir.Value, axis: int) -> ir.Value:
+    """Channels as they stand in the slots, in their own order."""
+    if slots.in_order:
+        return values
+    return g.add("Gather", values, g.constant(np.argsort(slots.order), "place"), axis=axis)
+
+
+def spread(g: GraphBuilder, slots: Slots, u: ir.Value) -> ir.Value:
     """(batch, 2, ...): ``B u`` of inputs u (batch, channels)."""
-    weight = g.constant(slots.entering().reshape(2, *slots.shape), "b", slots.dtype)
+    entering = slots.entering().reshape(2, *slots.shape)
+    weight = g.constant(entering, "b", slots.dtype, role="mode weight")
     u = _cast(g, u, slots)
     if len(slots.groups) == 1:
         if not slots.in_order:
             u = g.add("Gather", u, g.constant(slots.order, "order"), axis=1)
-        return g.add("Mul", g.add("Reshape", u, g.constant([0, 1, 1, -1], "shape")), weight)
+        return g.add("Mul", g.reshape(u, [0, 1, 1, -1]), weight)
     u = g.add("Gather", u, g.constant(slots.owner[None], "owner"), axis=1)
     return g.add("Mul", u, weight)
 
 
 def leaving(
-    g: GraphBuilder, slots: Slots, states: str, powers: Float, form: Form | None = None
-) -> str:
+    g: GraphBuilder, slots: Slots, states: ir.Value, powers: Float, form: Form | None = None
+) -> ir.Value:
     """(batch, T, channels): what states (batch, 2, ...) add to T outputs.
 
     ``powers`` (T, 2, slots) are `Slots.leaving` of the steps from the states to each output.
@@ -304,17 +311,14 @@ def leaving(
     for part, matrix, (channels, width) in zip(
         each, _matrices(slots, powers), slots.groups, strict=True
     ):
-        part = g.add("Reshape", part, g.constant([0, 2 * width, channels], "shape"))
+        part = g.reshape(part, [0, 2 * width, channels])
         parts.append(per_channel(g, part, matrix, form, slots.dtype))
-    outputs = _narrow(g, g.concat(parts) if len(parts) > 1 else parts[0], slots)
-    if slots.in_order:
-        return outputs
-    return g.add("Gather", outputs, g.constant(np.argsort(slots.order), "place"), axis=-1)
+    return _in_order(g, slots, _narrow(g, g.concat(parts), slots), axis=-1)
 
 
 def entering(
-    g: GraphBuilder, slots: Slots, inputs: str, powers: Float, form: Form | None = None
-) -> str:
+    g: GraphBuilder, slots: Slots, inputs: ir.Value, powers: Float, form: Form | None = None
+) -> ir.Value:
     """(batch, 2, ...): what inputs (batch, T, channels) leave in the states.
 
     ``powers`` (T, 2, slots) are `Slots.entering` of the steps from each input to the states.
@@ -328,9 +332,9 @@ def entering(
         each, _matrices(slots, powers), slots.groups, strict=True
     ):
         part = per_channel(g, part, matrix.transpose(1, 0, 2), form, slots.dtype)
-        shape = [0, 2, *(slots.shape if len(slots.groups) == 1 else (width * channels,))]
-        parts.append(g.add("Reshape", part, g.constant(shape, "shape")))
-    return g.concat(parts) if len(parts) > 1 else parts[0]
+        shape = slots.shape if len(slots.groups) == 1 else (width * channels,)
+        parts.append(g.reshape(part, [0, 2, *shape]))
+    return g.concat(parts)
 
 
 def _matrices(slots: Slots, powers: Float) -> list[Float]:

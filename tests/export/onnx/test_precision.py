@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 from click.testing import CliRunner
@@ -17,21 +18,24 @@ import s4edge
 from s4edge import S4EdgeError
 from s4edge.cli.main import cli
 from s4edge.data.dataset import Data
-from s4edge.export.onnx.builder import GraphBuilder
+from s4edge.export.lowering.program import Role
+from s4edge.export.onnx.builder import GraphBuilder, array_of
 from s4edge.export.onnx.precision import with_half_weights, with_int8_layers
 from s4edge.runtime import open_graph, predict
 
 
-def dense(weight: np.ndarray, bias: np.ndarray) -> onnx.ModelProto:
+def dense(weight: np.ndarray, bias: np.ndarray) -> ir.Model:
     g = GraphBuilder()
-    g.linear("x", weight, bias, output="y")
-    return g.model({"x": ["batch", weight.shape[1]]}, {"y": ["batch", len(weight)]}, "dense")
+    x = g.input("x", ["batch", weight.shape[1]])
+    g.output("y", g.linear(x, weight, bias), ["batch", len(weight)])
+    return g.model("dense")
 
 
-def outputs(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-    onnx.checker.check_model(model, full_check=True)
+def outputs(model: ir.Model, x: np.ndarray) -> np.ndarray:
+    written = ir.to_proto(model)
+    onnx.checker.check_model(written, full_check=True)
     session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
+        written.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     return session.run(["y"], {"x": x})[0]
 
@@ -58,6 +62,28 @@ def test_halves_keep_their_digits_at_any_scale(scale: float) -> None:
     weight, x = scale * rng.standard_normal((20, 16)), np.eye(16, dtype=np.float32)
     got = outputs(with_half_weights(dense(weight, np.zeros(20))), x)
     np.testing.assert_allclose(got, weight.T, rtol=2**-11, atol=2**-20 * np.abs(weight).max())
+
+
+@pytest.mark.parametrize(
+    ("role", "value", "halved"),
+    [
+        ("mode weight", 1 / 3, True),
+        ("pole", 1 / 3, False),
+        ("pole", 1.0, False),
+        ("number", 1.0, True),
+        ("number", 2049.0, False),
+    ],
+)
+def test_halves_go_by_what_a_constant_is(role: Role, value: float, halved: bool) -> None:
+    """Not by its name; what is no parameter only where it stays what it is."""
+    g = GraphBuilder()
+    x = g.input("x", ["batch", 80])
+    g.output("y", g.add("Mul", x, g.constant(np.full(80, value), "p", role=role)), ["batch", 80])
+    model = with_half_weights(g.model("product"))
+    (kept,) = [each for each in model.graph.initializers.values() if array_of(each).size == 80]
+    assert array_of(kept).dtype == (np.float16 if halved else np.float32)
+    got = outputs(model, np.ones((1, 80), np.float32))
+    np.testing.assert_allclose(got, value, rtol=2**-11 if role == "mode weight" else 1e-7)
 
 
 def test_states_and_poles_stay_float32(tmp_path: Path, digits: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime
 import pytest
 from hypothesis import given, settings
@@ -12,12 +13,10 @@ from s4edge.export.onnx.builder import GraphBuilder
 from s4edge.export.onnx.products import FORMS, Form, best_form, causal, per_channel
 
 
-def run(g: GraphBuilder, x: np.ndarray, y: str) -> np.ndarray:
-    g.add("Identity", y, output="y")
-    shape: list[str | int] = [f"axis{axis}" for axis in range(x.ndim)]
-    model = g.model({"x": shape}, {"y": [f"out{axis}" for axis in range(x.ndim)]}, "test")
+def run(g: GraphBuilder, x: np.ndarray, y: ir.Value) -> np.ndarray:
+    g.output("y", y, [f"out{axis}" for axis in range(x.ndim)])
     session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
+        ir.to_proto(g.model("test")).SerializeToString(), providers=["CPUExecutionProvider"]
     )
     return session.run(["y"], {"x": x})[0]
 
@@ -34,7 +33,7 @@ def test_every_form_against_numpy(
     x = rng.standard_normal((batch, columns, channels)).astype(np.float32)
     matrix = rng.standard_normal((rows, columns, channels))
     g = GraphBuilder()
-    got = run(g, x, per_channel(g, "x", matrix, form))
+    got = run(g, x, per_channel(g, g.input("x", ["a", "b", "c"]), matrix, form))
     np.testing.assert_allclose(got, np.einsum("tkc,bkc->btc", matrix, x), rtol=1e-4, atol=1e-4)
 
 
@@ -45,7 +44,8 @@ def test_convolution_into_the_past(channels: int, taps: int) -> None:
     x = rng.standard_normal((2, 5, channels)).astype(np.float32)
     kernel = rng.standard_normal((channels, taps))
     g = GraphBuilder()
-    got = run(g, x.reshape(10, channels), causal(g, "x", kernel, 5)).reshape(x.shape)
+    y = causal(g, g.input("x", ["a", "b"]), kernel, 5)
+    got = run(g, x.reshape(10, channels), y).reshape(x.shape)
     for sequence, found in zip(x, got, strict=True):
         for channel in range(channels):
             expected = np.convolve(sequence[:, channel], kernel[channel])[:5]

@@ -14,6 +14,7 @@ from models_by_hand import random_model
 
 import s4edge
 from s4edge import S4EdgeError
+from s4edge.export.lowering import lower
 from s4edge.export.onnx import onnx_file
 from s4edge.runtime import Stream, open_graph, predict
 
@@ -112,8 +113,8 @@ def test_slow_poles_do_not_drift(tmp_path: Path) -> None:
 def test_a_graph_that_disagrees_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = onnx_file.step_graph(random_model(seed=1))
-    monkeypatch.setattr(onnx_file, "step_graph", lambda model, wide: other)
+    other = onnx_file.step_graph(lower(random_model(seed=1)))
+    monkeypatch.setattr(onnx_file, "step_graph", lambda program, wide: other)
     with pytest.raises(S4EdgeError, match="differs from the model"):
         s4edge.export_onnx(random_model(), tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
