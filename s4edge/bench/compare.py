@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 from s4edge.bench import words
 from s4edge.bench.file import read_bench
+from s4edge.bench.intervals import CONFIDENCE
 from s4edge.errors import S4EdgeError
 
-CONFIDENCE = 0.95
 _MOST_ROUNDS = 500
-_QUANTILE = 1.959964  # of the normal distribution, for CONFIDENCE
+_QUANTILE = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 def compare_files(paths: Sequence[Path | str]) -> dict[str, Any]:
