@@ -11,6 +11,7 @@ from rich.text import Text
 
 from s4edge.arrays import Float
 from s4edge.compression.states.spectrum import Spectrum, smaller_sizes
+from s4edge.reports.numbers import narrow
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _DECADES = 4
@@ -64,7 +65,7 @@ def hankel_table(spectra: list[Spectrum], width: int, ascii_only: bool) -> Table
     for spectrum in shown:
         rows = [np.pad(row, (0, longest - len(row))) for row in (spectrum.median, spectrum.worst)]
         cells = ["\n".join(bars(row, chart) for row in rows)] if chart else []
-        cells += ["\n".join(_number(row[k - 1]) for row in rows) for k in orders]
+        cells += ["\n".join(narrow(row[k - 1]) for row in rows) for k in orders]
         table.add_row(Text(spectrum.name), "median\nworst", *cells)
     return table
 
@@ -127,13 +128,4 @@ def _name_width(names: list[str]) -> int:
 def _between(kept: dict[str, Any], which: str, dots: str) -> str:
     if kept["lower"] is None:
         return "too small"
-    return f"{_number(kept['lower'][which])} {dots} {_number(kept['upper'][which])}"
-
-
-def _number(value: float) -> str:
-    """Two digits, or one, in six columns."""
-    if value == 0:
-        return "0"
-    if value < 0.001:
-        return f"{value:.0e}"
-    return f"{value:#.2g}" if value < 0.995 else f"{value:.1f}" if value < 9.95 else f"{value:,.0f}"
+    return f"{narrow(kept['lower'][which])} {dots} {narrow(kept['upper'][which])}"

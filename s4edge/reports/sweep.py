@@ -14,9 +14,10 @@ from s4edge.arrays import Float, Int
 from s4edge.compression.states.prepared import ReductionSettings
 from s4edge.compression.trade_off import TradeOff
 from s4edge.files import replacing
-from s4edge.reports.spectrum_plot import check_plot
-
-_BLUE, _GREY, _RED = "#12324f", "#8a8a8a", "#c8402f"
+from s4edge.reports.figures.drawing import new_figure
+from s4edge.reports.figures.picture_file import check_plot, write_picture
+from s4edge.reports.figures.trade_off import draw_trade_off
+from s4edge.reports.numbers import short_percent
 
 
 def sweep_answer(
@@ -68,9 +69,7 @@ def sweep_table(answer: dict[str, Any]) -> Table:
 
 
 def _percent(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{100 * value:.3g} %" if value < 0.1 else f"{100 * value:.1f} %"
+    return "" if value is None else short_percent(value, tenths=True)
 
 
 def write_csv(path: Path, points: list[TradeOff]) -> None:
@@ -86,42 +85,22 @@ def plot_sweep(
 ) -> None:
     """The trade-off curve, its format by the suffix of ``path``. Raises as `check_plot` does."""
     check_plot(path)
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     scored = [point for point in points if point.value is not None]
     # Zero has no place on a logarithmic axis, and what is below a millionth is rounding.
-    errors = [point for point in points if point.output_error]
+    errors = [(float(p.real_states), p.output_error) for p in points if p.output_error]
     if curve is not None:
         curve = (curve[0][curve[1] > 1e-6], curve[1][curve[1] > 1e-6])
         curve = curve if len(curve[0]) else None
-    count = bool(scored) + bool(errors or curve is not None)
-    style: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    with rc_context(style):
-        figure = Figure(figsize=(4.8 * max(count, 1), 3.4), layout="constrained")
+    count = max(1, bool(scored) + bool(errors or curve is not None))
+    with new_figure(3.4, width=4.8 * count) as figure:
         figure.suptitle(title, fontsize=11, fontweight="bold", parse_math=False)
-        axes = list(figure.subplots(1, max(count, 1), squeeze=False)[0])
+        axes = list(figure.subplots(1, count, squeeze=False)[0])
         if scored:
-            each = axes.pop(0)
-            scale = 100 if scored[0].metric == "accuracy" else 1
-            x, y = [p.real_states for p in scored], [scale * (p.value or 0) for p in scored]
-            each.plot(x, y, "o-", color=_BLUE, markersize=4)
-            each.axhline(y[0], color=_GREY, linewidth=0.8, linestyle=":")
-            unit = " in %" if scale == 100 else ""
-            each.set_title(f"{scored[0].metric}{unit} (dotted: the original)", loc="left")
+            values = [(float(p.real_states), p.value or 0.0) for p in scored]
+            metric = str(scored[0].metric)
+            draw_trade_off(
+                axes.pop(0), values, metric, original=values[0][1], percent=metric == "accuracy"
+            )
         if axes:
-            each = axes.pop(0)
-            if curve is not None:
-                each.plot(*curve, color=_GREY, linewidth=1, label="predicted when allocating")
-            if errors:
-                each.plot([p.real_states for p in errors], [p.output_error for p in errors], "o-",
-                          color=_RED, markersize=4, label="measured")  # fmt: skip
-            if errors or curve is not None:
-                each.set_yscale("log")
-                each.legend(frameon=False)
-            each.set_title("relative error of the output", loc="left")
-        for each in figure.axes:
-            each.set_xscale("log", base=2)
-            each.set_xlabel("real states")
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=160)
+            draw_trade_off(axes[0], errors, "relative output error", curve=curve)
+        write_picture(figure, path)

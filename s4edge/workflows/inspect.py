@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from s4edge.compression.states.spectrum import Spectrum, add_spectra, model_spectra
+from s4edge.reports.figures.picture_file import check_plot
 from s4edge.reports.model_summary import summarize
-from s4edge.reports.spectrum_plot import check_plot, plot_spectra
+from s4edge.reports.spectrum_plot import plot_spectra
 from s4edge.workflows.audience import NOBODY, Audience
 from s4edge.workflows.inputs import read_model
 

@@ -18,7 +18,7 @@ from s4edge.files import check_writable
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.progress import part_of
 from s4edge.reports.compression_page import check_report, write_report
-from s4edge.reports.spectrum_plot import check_plot
+from s4edge.reports.figures.picture_file import check_plot
 from s4edge.reports.sweep import plot_sweep, sweep_answer, write_csv
 from s4edge.training.evaluate import evaluate_model
 from s4edge.workflows.audience import NOBODY, Audience

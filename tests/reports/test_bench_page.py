@@ -14,8 +14,8 @@ from page_parser import Page
 from sample_answer import sample_answer, sample_result
 
 from s4edge.bench.compare import compare
+from s4edge.reports.bench.bench_page import bench_page
 from s4edge.reports.bench.compare_page import compare_page
-from s4edge.reports.bench.page import bench_page
 from s4edge.reports.bench.plots import _thinned
 from s4edge.reports.bench.svg import Axis, shortened
 

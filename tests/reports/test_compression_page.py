@@ -6,7 +6,6 @@ import builtins
 import copy
 import dataclasses
 import re
-from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from markupsafe import escape
 
 import s4edge
 from s4edge.compression.compress import compress_model
@@ -25,6 +25,7 @@ from s4edge.model.history import Compression
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
 from s4edge.reports import compression_page as html_report
+from s4edge.reports import compression_sections
 from s4edge.reports.compression_page import check_report, write_report
 
 SECTIONS = ["trade-off", "hankel", "budget", "kernels", "poles", "certificates"]
@@ -328,7 +329,7 @@ def test_what_is_not_known_is_a_dash(tmp_path: Path, model: SequenceModel) -> No
 def test_rows_are_counted(
     tmp_path: Path, model: SequenceModel, small: SequenceModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(html_report, "_MOST_ROWS", 5)
+    monkeypatch.setattr(compression_sections, "_MOST_ROWS", 5)
     path = tmp_path / "report.html"
     write_report(path, model, small, [])
     page = checked(path, small)
@@ -438,5 +439,5 @@ def test_a_write_that_fails_leaves_the_old_page(
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_told_in_words(name: str) -> None:
-    sentence = html_report._sentence(Compression(method=name))
+    sentence = html_report.filled("done", Compression(method=name))
     assert sentence.startswith(f"Reduced by {escape(METHODS[name].told)}, without calibration data")

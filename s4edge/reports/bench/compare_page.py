@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from html import escape
 from typing import Any
 
 from s4edge.bench import words
-from s4edge.reports import page
+from s4edge.reports import frame, palette
 from s4edge.reports.bench import cells, plots
+from s4edge.reports.bench.device import EMULATED, conditions
+from s4edge.reports.frame import Html, html, paragraph
+from s4edge.reports.numbers import bytes_text, counted, digits
 
 
 def compare_page(comparison: Mapping[str, Any]) -> str:
@@ -21,19 +23,22 @@ def compare_page(comparison: Mapping[str, Any]) -> str:
     boards = comparison["boards"]
     labels = [words.clean(board["label"]) for board in boards]
     emulated = any(words.is_emulated(board) for board in boards)
-    alarm = f'<p class="alarm">{escape(words.EMULATED)}</p>' if emulated else ""
+    alarm = paragraph(EMULATED, "alarm") if emulated else ""
     title = " and ".join(labels) if len(labels) == 2 else f"{len(labels)} benchmarks"
-    count = words.counted(len(comparison["models"]), "model")
-    header = (
-        f"<h1>{escape(title)}</h1>\n<p>{count} side by side, matched by file name; ratios are "
-        f"to {escape(labels[0])}.</p>\n{alarm}{cells.warnings(comparison['warnings'])}"
+    count = counted(len(comparison["models"]), "model")
+    told = f"{count} side by side, matched by file name; ratios are to {labels[0]}."
+    header = html(
+        Html(f"<h1>{html(title)}</h1>\n"),
+        paragraph(told),
+        alarm,
+        cells.warnings(comparison["warnings"]),
     )
     sections = [
         ("time", "Time per sample", _times(comparison, labels)),
         ("memory", "Memory", _memory(comparison, labels)),
         ("conditions", "Boards and conditions", _boards(comparison, labels)),
     ]
-    return page.document(f"{title}: s4edge bench", header, sections)
+    return frame.document(f"{title}: s4edge bench", header, sections)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +62,7 @@ class _Found:
     @property
     def cells(self) -> list[str]:
         """Those that a table's row begins with."""
-        return [_name(self.name), _name(self.label)]
+        return [cells.name(self.name), cells.name(self.label)]
 
 
 def _found(comparison: Mapping[str, Any], labels: list[str]) -> Iterator[_Found]:
@@ -70,7 +75,7 @@ def _found(comparison: Mapping[str, Any], labels: list[str]) -> Iterator[_Found]
                 heading = ""
 
 
-def _times(comparison: Mapping[str, Any], labels: list[str]) -> str:
+def _times(comparison: Mapping[str, Any], labels: list[str]) -> Html:
     bars, ratios, rows = [], [], []
     emulated = [words.is_emulated(board) for board in comparison["boards"]]
     for found in _found(comparison, labels):
@@ -78,9 +83,9 @@ def _times(comparison: Mapping[str, Any], labels: list[str]) -> str:
         if row is None:
             rows.append([*found.cells, *[words.NOTHING] * 9])
             continue
-        told = f"{words.digits(row['us_per_sample'])} µs"
+        told = f"{digits(row['us_per_sample'])} µs"
         no_speed = " (emulated)" if emulated[found.index] else ""
-        kind = "s-machine" if no_speed else f"s{found.index % plots.SERIES}"
+        kind = "s-machine" if no_speed else f"s{found.index % palette.SERIES}"
         part = (kind, row["us_per_sample"], f"{found.name}, {found.label}: {told}{no_speed}")
         bars.append(plots.Bar(found.label, [part], told + no_speed, None, found.heading))
         if row["ratio"]:
@@ -88,21 +93,21 @@ def _times(comparison: Mapping[str, Any], labels: list[str]) -> str:
         rows.append(
             [
                 *found.cells,
-                cells.number(row["us_per_sample"]) + no_speed,
+                html(cells.number(row["us_per_sample"]), no_speed),
                 cells.ratio(row["ratio"]),
                 cells.number(row["latency_us"]["p50"]),
                 cells.number(row["latency_us"]["p99"]),
                 cells.number(row["latency_us"]["p999"]),
                 cells.number(row["real_time_factor"]),
-                cells.count(row["samples_per_run"]),
-                cells.count(row["threads"]),
+                frame.count(row["samples_per_run"]),
+                frame.count(row["threads"]),
                 cells.number(row["energy_uj_per_sample"]),
             ]
         )
     figures = []
     if bars:
         figures.append(
-            page.figure(
+            frame.figure(
                 "Time per sample",
                 "Shorter is faster; the median of a run over its samples."
                 + (" Grey: emulated, no speed." if any(emulated) else ""),
@@ -111,8 +116,8 @@ def _times(comparison: Mapping[str, Any], labels: list[str]) -> str:
         )
     if ratios:
         figures.append(
-            page.figure(
-                f"Ratio to {escape(labels[0])}",
+            frame.figure(
+                f"Ratio to {labels[0]}",
                 "Left of the line is faster; 95 % intervals of what changed from round to round. "
                 "What differed between the runs as a whole they do not know.",
                 plots.intervals(f"Ratio to {labels[0]}", ratios, "ratio of time per sample"),
@@ -121,25 +126,25 @@ def _times(comparison: Mapping[str, Any], labels: list[str]) -> str:
     head = [
         "model",
         "from",
-        "time per<br>sample, µs",
+        "time per\nsample, µs",
         "ratio",
-        "µs per<br>run, p50",
+        "µs per\nrun, p50",
         "p99",
         "p99.9",
     ]
-    head += ["real-time<br>factor", "samples<br>per run", "threads", "energy per<br>sample, µJ"]
-    return page.grid(figures) + page.table(head, rows)
+    head += ["real-time\nfactor", "samples\nper run", "threads", "energy per\nsample, µJ"]
+    return html(frame.grid(figures), frame.table(head, rows))
 
 
-def _memory(comparison: Mapping[str, Any], labels: list[str]) -> str:
+def _memory(comparison: Mapping[str, Any], labels: list[str]) -> Html:
     bars, rows = [], []
     for found in _found(comparison, labels):
         row = found.row
         if row is None:
             rows.append([*found.cells, *[words.NOTHING] * 3])
             continue
-        told, length = words.bytes_text(row["peak_rss_bytes"]), row["peak_rss_bytes"] / 1e6
-        part = (f"s{found.index % plots.SERIES}", length, f"{found.name}, {found.label}: {told}")
+        told, length = bytes_text(row["peak_rss_bytes"]), row["peak_rss_bytes"] / 1e6
+        part = (f"s{found.index % palette.SERIES}", length, f"{found.name}, {found.label}: {told}")
         bars.append(plots.Bar(found.label, [part], told, None, found.heading))
         rows.append(
             [
@@ -149,7 +154,7 @@ def _memory(comparison: Mapping[str, Any], labels: list[str]) -> str:
                 cells.scaled(row["state_bytes"], 1e3),
             ]
         )
-    figure = page.figure(
+    figure = frame.figure(
         "Peak resident memory",
         "of a process that streams this model alone",
         plots.bars("Peak resident memory", bars, "MB (10^6 bytes)"),
@@ -157,15 +162,15 @@ def _memory(comparison: Mapping[str, Any], labels: list[str]) -> str:
     head = [
         "model",
         "from",
-        "peak<br>resident, MB",
-        "graph’s<br>file, kB",
-        "kept per<br>stream, kB",
+        "peak\nresident, MB",
+        "graph’s\nfile, kB",
+        "kept per\nstream, kB",
     ]
-    return page.grid([figure] if bars else []) + page.table(head, rows)
+    return html(frame.grid([figure] if bars else []), frame.table(head, rows))
 
 
-def _boards(comparison: Mapping[str, Any], labels: list[str]) -> str:
-    known = [dict(words.conditions(board)) for board in comparison["boards"]]
+def _boards(comparison: Mapping[str, Any], labels: list[str]) -> Html:
+    known = [dict(conditions(board)) for board in comparison["boards"]]
     names = list(dict.fromkeys(name for each in known for name in each))
     rows = []
     for label, board, each in zip(labels, comparison["boards"], known):
@@ -174,14 +179,10 @@ def _boards(comparison: Mapping[str, Any], labels: list[str]) -> str:
         facts += [board["runtime"], device["python"], board["started"]]
         rows.append(
             [
-                _name(label),
-                *(_name(words.clean(fact)) for fact in facts),
-                *(_name(each.get(name, words.NOTHING)) for name in names),
+                cells.name(label),
+                *(cells.name(fact) for fact in facts),
+                *(cells.name(each.get(name, words.NOTHING)) for name in names),
             ]
         )
     head = ["from", "device", "architecture", "cores", "system", "runtime", "Python", "started"]
-    return page.table([*head, *(escape(name) for name in names)], rows)
-
-
-def _name(text: str) -> str:
-    return f'<span class="name">{escape(text)}</span>'
+    return frame.table([*head, *names], rows)

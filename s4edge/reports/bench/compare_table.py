@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import rich.box
 from rich.table import Table
 from rich.text import Text
 
 from s4edge.bench import words
+from s4edge.reports.bench.device import board_line
+from s4edge.reports.bench.table import add_numbers, empty_table
+from s4edge.reports.numbers import digits, thousandths
 
 
 def compare_report(comparison: Mapping[str, Any]) -> list[Table | Text]:
@@ -19,25 +21,21 @@ def compare_report(comparison: Mapping[str, Any]) -> list[Table | Text]:
         comparison: as `s4edge.bench.compare.compare` gives it.
     """
     boards = comparison["boards"]
-    table = Table(
-        box=rich.box.SIMPLE_HEAD,
-        padding=0,
-        pad_edge=False,
-        # As Text, for a bracket in a name is no markup.
-        caption=Text(
-            f"ratio: time per sample over that in {words.clean(boards[0]['label'])}\n"
-            "low, high: its 95 % interval, by what changed between rounds;\n"
-            "what differed between the runs as a whole it does not know"
-        ),
-        caption_justify="left",
+    table = empty_table()
+    # As Text, for a bracket in a name is no markup.
+    table.caption = Text(
+        f"ratio: time per sample over that in {words.clean(boards[0]['label'])}\n"
+        "low, high: its 95 % interval, by what changed between rounds;\n"
+        "what differed between the runs as a whole it does not know"
     )
+    table.caption_justify = "left"
     table.add_column("\nmodel", overflow="fold")
     table.add_column("\nfrom", overflow="fold")
-    for heading in (
+    add_numbers(
+        table,
         *("µs per\nsample", "\nratio", "\nlow", "\nhigh"),
         *("µs/run\np99", "memory\nMB", "state\nkB"),
-    ):
-        table.add_column(heading, justify="right", no_wrap=True)
+    )
     for model in comparison["models"]:
         name = words.clean(model["model"])
         for board, row in zip(boards, model["results"]):
@@ -49,24 +47,17 @@ def compare_report(comparison: Mapping[str, Any]) -> list[Table | Text]:
                 table.add_row(
                     Text(name),
                     label,
-                    words.digits(row["us_per_sample"]),
-                    *(_ratio(ratio.get(key)) for key in ("value", "low", "high")),
-                    words.digits(row["latency_us"]["p99"]),
-                    words.digits(row["peak_rss_bytes"] / 1e6),
-                    words.digits(row["state_bytes"] / 1e3),
+                    digits(row["us_per_sample"]),
+                    *(thousandths(ratio.get(key)) for key in ("value", "low", "high")),
+                    digits(row["latency_us"]["p99"]),
+                    digits(row["peak_rss_bytes"] / 1e6),
+                    digits(row["state_bytes"] / 1e3),
                 )
             name = ""
         table.add_section()
     return [table, *(Text(_board(board)) for board in boards)]
 
 
-def _ratio(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
 def _board(board: Mapping[str, Any]) -> str:
-    told = "; ".join(f"{name.lower()} {value}" for name, value in words.conditions(board))
     emulated = "EMULATED, no speed: " if words.is_emulated(board) else ""
-    return f"{words.clean(board['label'])}: {emulated}{words.device_line(board)}" + (
-        f"; {told}" if told else ""
-    )
+    return f"{words.clean(board['label'])}: {emulated}{board_line(board)}"

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from s4edge.bench import words
+from s4edge.reports.bench.device import EMULATED, board_line, condition_line, device_line
+from s4edge.reports.numbers import digits, ratio_text, short_percent
 
 # What Markdown or HTML would take for its own; "@" and "#" would call people and issues.
 _SIGNS = re.compile(r"([\\`*_\[\]<>&|~@#$])")
@@ -27,25 +29,25 @@ def bench_markdown(answer: words.Answer) -> str:
         ("model", lambda row: row["name"]),
         ("mode", lambda row: escape(row["mode"])),
         ("samples/run", lambda row: f"{row['samples_per_run']:,}"),
-        ("µs/sample", lambda row: words.digits(row["us_per_sample"])),
+        ("µs/sample", lambda row: digits(row["us_per_sample"])),
     ]
     if any(row.get("ratio") for row in rows):
-        columns.append(("ratio to the first", lambda row: words.ratio_text(row.get("ratio"))))
+        columns.append(("ratio to the first", lambda row: ratio_text(row.get("ratio"))))
     for key, name in (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9"), ("max", "max")):
         if any(key in row["latency_us"] for row in rows):
             columns.append((f"{name} µs/run", _latency(key)))
     if any(row.get("real_time_factor") is not None for row in rows):
-        columns.append(("real-time factor", lambda row: words.digits(row.get("real_time_factor"))))
+        columns.append(("real-time factor", lambda row: digits(row.get("real_time_factor"))))
     if any(row.get("deadline") for row in rows):
         columns.append(("missed deadlines", _missed))
     columns += [
-        ("memory MB", lambda row: words.digits(row["peak_rss_bytes"] / 1e6)),
-        ("model kB", lambda row: words.digits(row["model_bytes"] / 1e3)),
-        ("state kB", lambda row: words.digits(row["state_bytes"] / 1e3)),
+        ("memory MB", lambda row: digits(row["peak_rss_bytes"] / 1e6)),
+        ("model kB", lambda row: digits(row["model_bytes"] / 1e3)),
+        ("state kB", lambda row: digits(row["state_bytes"] / 1e3)),
     ]
     if any(row.get("energy_uj_per_sample") is not None for row in rows):
-        columns.append(("µJ/sample", lambda row: words.digits(row.get("energy_uj_per_sample"))))
-    head = f"**{escape(words.device_line(answer))}**"
+        columns.append(("µJ/sample", lambda row: digits(row.get("energy_uj_per_sample"))))
+    head = f"**{escape(device_line(answer))}**"
     parts = (head, notes(answer), table(columns, rows))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -65,17 +67,17 @@ def compare_markdown(comparison: Mapping[str, Any]) -> str:
     columns: list[Column] = [
         ("model", lambda row: row["name"]),
         ("from", lambda row: _label(row["board"])),
-        ("µs/sample", _known(lambda row: words.digits(row["us_per_sample"]))),
+        ("µs/sample", _known(lambda row: digits(row["us_per_sample"]))),
         (
             f"ratio to {_label(boards[0])}",
-            _known(lambda row: words.ratio_text(row["ratio"])),
+            _known(lambda row: ratio_text(row["ratio"])),
         ),
-        ("p99 µs/run", _known(lambda row: words.digits(row["latency_us"]["p99"]))),
-        ("memory MB", _known(lambda row: words.digits(row["peak_rss_bytes"] / 1e6))),
-        ("state kB", _known(lambda row: words.digits(row["state_bytes"] / 1e3))),
+        ("p99 µs/run", _known(lambda row: digits(row["latency_us"]["p99"]))),
+        ("memory MB", _known(lambda row: digits(row["peak_rss_bytes"] / 1e6))),
+        ("state kB", _known(lambda row: digits(row["state_bytes"] / 1e3))),
     ]
-    alarm = f"**{words.EMULATED}**" if any(map(words.is_emulated, boards)) else ""
-    listed = "\n".join(f"- {_label(board)}: {_board(board)}" for board in boards)
+    alarm = f"**{EMULATED}**" if any(map(words.is_emulated, boards)) else ""
+    listed = "\n".join(f"- {_label(board)}: {escape(board_line(board))}" for board in boards)
     parts = (alarm, _warnings(comparison["warnings"]), table(columns, rows), listed)
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -89,19 +91,14 @@ def _label(board: Row) -> str:
     return code(words.clean(board["label"])) + (" (emulated)" if words.is_emulated(board) else "")
 
 
-def _board(board: Row) -> str:
-    told = "; ".join(f"{name.lower()} {value}" for name, value in words.conditions(board))
-    return escape(words.device_line(board) + (f"; {told}" if told else ""))
-
-
 def notes(answer: words.Answer) -> str:
     """Write what a reader must know before the numbers: emulation, conditions, warnings."""
     lines = []
     if words.is_emulated(answer):
-        lines.append(f"**{words.EMULATED}**")
+        lines.append(f"**{EMULATED}**")
     if answer.get("interrupted"):
         lines.append("**Interrupted: results until then.**")
-    told = "; ".join(f"{name.lower()} {value}" for name, value in words.conditions(answer))
+    told = condition_line(answer)
     if told:
         lines.append(escape(f"{told[0].upper()}{told[1:]}."))
     return "\n\n".join(part for part in (*lines, _warnings(answer["warnings"])) if part)
@@ -137,7 +134,7 @@ def code(name: str) -> str:
 
 
 def _latency(key: str) -> Callable[[Row], str]:
-    return lambda row: words.digits(row["latency_us"].get(key))
+    return lambda row: digits(row["latency_us"].get(key))
 
 
 def _missed(row: Row) -> str:
@@ -145,6 +142,6 @@ def _missed(row: Row) -> str:
     if not told:
         return words.NOTHING
     return (
-        f"{told['missed']:,} of {told['runs']:,} ({words.percent(told['missed_fraction'])}) "
-        f"at {words.digits(told['us'])} µs"
+        f"{told['missed']:,} of {told['runs']:,} ({short_percent(told['missed_fraction'])}) "
+        f"at {digits(told['us'])} µs"
     )

@@ -9,15 +9,16 @@ from typing import Any
 from s4edge.bench import words
 from s4edge.reports.bench import svg
 from s4edge.reports.bench.svg import LETTER, LINE, WIDTH, Axis
+from s4edge.reports.frame import Html
+from s4edge.reports.numbers import digits, ratio_text, tick
+from s4edge.reports.palette import SERIES
 
-# Colours of the style sheet; more models than these take turns.
-SERIES = 6
 # Points of a line that are drawn at most, and up to how many each gets a dot.
 _MOST_POINTS, _MOST_DOTS = 400, 40
 _MARKS = (("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p999", "p99.9"))
 
 
-def histogram(row: Mapping[str, Any], low: float, high: float) -> str:
+def histogram(row: Mapping[str, Any], low: float, high: float) -> Html:
     """Draw how many runs took how long.
 
     Args:
@@ -40,25 +41,25 @@ def histogram(row: Mapping[str, Any], low: float, high: float) -> str:
     for start, end, count in zip(edges, edges[1:], counts):
         if count:
             x1, x2, y = x_axis.at(start), x_axis.at(end), y_axis.at(count)
-            told = f"{words.digits(start)} to {words.digits(end)} µs: {count:,} runs"
+            told = f"{digits(start)} to {digits(end)} µs: {count:,} runs"
             parts.append(svg.box(x1, y, max(x2 - x1 - 0.4, 0.6), bottom - y, "bar", told))
     for name, value, x, label, anchor, level in marks:
         y = 4 + LINE * (1 + level)
         parts.append(svg.line(x, y - LINE + 4, x, bottom, f"mark {name}"))
         parts.append(svg.text(label, y, _mark_text(name, value), anchor))
     parts.append(svg.line(left, bottom, right, bottom, "base"))
-    told = ", ".join(f"{name} {words.digits(row['latency_us'][key])} µs" for key, name in _MARKS)
+    told = ", ".join(f"{name} {digits(row['latency_us'][key])} µs" for key, name in _MARKS)
     return svg.picture(
         f"Histogram of the latency of {words.clean(row['model'])}",
-        f"{row['runs']:,} runs on two logarithmic axes, from {words.digits(edges[0])} to "
-        f"{words.digits(edges[-1])} µs; {told}",
+        f"{row['runs']:,} runs on two logarithmic axes, from {digits(edges[0])} to "
+        f"{digits(edges[-1])} µs; {told}",
         bottom + 2 * LINE + 6,
         parts,
     )
 
 
 def _mark_text(name: str, value: float) -> str:
-    return f"{name.replace('p999', 'p99.9')} {words.digits(value)}"
+    return f"{name.replace('p999', 'p99.9')} {digits(value)}"
 
 
 def _placed(
@@ -105,7 +106,7 @@ class Bar:
     heading: str = ""
 
 
-def bars(title: str, rows: Sequence[Bar], caption: str) -> str:
+def bars(title: str, rows: Sequence[Bar], caption: str) -> Html:
     """Draw bars from 0, each below its name."""
     longest = max(
         (max(sum(length for _, length, _ in row.parts), *(row.spread or (0.0,))) for row in rows),
@@ -143,7 +144,7 @@ def bars(title: str, rows: Sequence[Bar], caption: str) -> str:
     return svg.picture(title, told, y + 2 * LINE + 6, [below, *parts])
 
 
-def intervals(title: str, rows: Sequence[tuple[str, Mapping[str, float]]], caption: str) -> str:
+def intervals(title: str, rows: Sequence[tuple[str, Mapping[str, float]]], caption: str) -> Html:
     """Draw ratios as dots with their intervals, on an axis around 1.
 
     Args:
@@ -160,7 +161,7 @@ def intervals(title: str, rows: Sequence[tuple[str, Mapping[str, float]]], capti
     axis = Axis(low / pad, high * pad, 10, WIDTH - 10, log=True)
     parts, y = [], 0.0
     for name, ratio in rows:
-        told = words.ratio_text(ratio)
+        told = ratio_text(ratio)
         room = WIDTH - 16 - LETTER * len(told)
         parts.append(svg.text(4, y + LINE - 2, svg.shortened(name, room)))
         parts.append(svg.text(WIDTH - 4, y + LINE - 2, told, "end", "strong"))
@@ -176,12 +177,12 @@ def intervals(title: str, rows: Sequence[tuple[str, Mapping[str, float]]], capti
         parts.append(f'<circle cx="{axis.at(ratio["value"]):g}" cy="{y:g}" r="4" class="bar"/>')
         y += 13
     one = svg.line(axis.at(1), 0, axis.at(1), y, "mark")
-    told = "; ".join(f"{name}: {words.ratio_text(ratio)}" for name, ratio in rows)
+    told = "; ".join(f"{name}: {ratio_text(ratio)}" for name, ratio in rows)
     below = svg.scale_below(axis, 0, y, caption)
     return svg.picture(title, told, y + 2 * LINE + 6, [below, one, *parts])
 
 
-def timeline(turns: Sequence[Mapping[str, Any]], models: Mapping[str, str]) -> str:
+def timeline(turns: Sequence[Mapping[str, Any]], models: Mapping[str, str]) -> Html:
     """Draw time per sample, temperature and clock over the time of the benchmark.
 
     Args:
@@ -219,14 +220,14 @@ def timeline(turns: Sequence[Mapping[str, Any]], models: Mapping[str, str]) -> s
         parts.append(svg.line(left, bottom, right, bottom, "base"))
         y = bottom + 9
     for value in x_axis.ticks(6):
-        parts.append(svg.text(x_axis.at(value), y + LINE - 3, svg.plain(value), "middle"))
+        parts.append(svg.text(x_axis.at(value), y + LINE - 3, tick(value), "middle"))
     parts.append(
         svg.text((left + right) / 2, y + 2 * LINE - 2, "seconds since the start", "middle")
     )
     return svg.picture(
         "Timeline of the benchmark",
         f"{len(turns):,} turns of {len(models)} models over "
-        f"{words.digits(x_axis.high)} seconds: " + ", ".join(caption for caption, _ in panels),
+        f"{digits(x_axis.high)} seconds: " + ", ".join(caption for caption, _ in panels),
         y + 2 * LINE + 4,
         parts,
     )
@@ -259,7 +260,7 @@ def _throttled(
 
 
 def _shade(axis: Axis, begin: float, end: float, top: float, bottom: float) -> str:
-    told = f"throttled from {words.digits(begin)} to {words.digits(end)} s"
+    told = f"throttled from {digits(begin)} to {digits(end)} s"
     x1, x2 = axis.at(begin), axis.at(end)
     return svg.box(x1, top, max(x2 - x1, 1), bottom - top, "throttled", told)
 

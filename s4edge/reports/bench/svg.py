@@ -7,6 +7,9 @@ import math
 from collections.abc import Iterable
 from html import escape
 
+from s4edge.reports.frame import Html
+from s4edge.reports.numbers import tick
+
 # Pixels of a picture on a page that shows it as it is. Narrow, to be legible on a phone.
 WIDTH = 380
 # Of a line of text, and that of a letter of a wide font.
@@ -69,18 +72,12 @@ class Axis:
         return found[:: -(-len(found) // most)] if len(found) > 1 else self._steps(most)
 
 
-def plain(value: float) -> str:
-    """A round value for an axis."""
-    return f"{value:,.10g}"
-
-
-def picture(title: str, description: str, height: float, parts: Iterable[str]) -> str:
+def picture(title: str, description: str, height: float, parts: Iterable[str]) -> Html:
     """Put a picture together; both texts are for those who do not see it."""
-    return (
+    return Html(
         f'<svg class="plot" role="img" viewBox="0 0 {WIDTH} {height:g}">'
         f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
-        + "".join(parts)
-        + "</svg>"
+        f"{''.join(parts)}</svg>"
     )
 
 
@@ -111,7 +108,7 @@ def scale_below(axis: Axis, top: float, bottom: float, caption: str) -> str:
     parts = []
     for value in axis.ticks(5):
         x = axis.at(value)
-        parts += [line(x, top, x, bottom, "rule"), text(x, bottom + LINE, plain(value), "middle")]
+        parts += [line(x, top, x, bottom, "rule"), text(x, bottom + LINE, tick(value), "middle")]
     middle = (axis.start + axis.end) / 2
     return "".join(parts) + text(middle, bottom + 2 * LINE + 1, caption, "middle")
 
@@ -121,7 +118,7 @@ def scale_left(axis: Axis, left: float, right: float, most: int = 4) -> str:
     parts = []
     for value in axis.ticks(most):
         y = axis.at(value)
-        parts += [line(left, y, right, y, "rule"), text(left - 5, y + 4, plain(value), "end")]
+        parts += [line(left, y, right, y, "rule"), text(left - 5, y + 4, tick(value), "end")]
     return "".join(parts)
 
 

@@ -6,14 +6,15 @@ Units are in the headings: MB = 10^6 bytes, kB = 10^3 bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import rich.box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from s4edge.bench import words
 from s4edge.bench.results import BenchResult, GraphResult
+from s4edge.reports.numbers import digits, short_percent, thousandths
 
 
 def bench_report(result: BenchResult, verbose: bool = False) -> list[RenderableType]:
@@ -34,10 +35,10 @@ def bench_report(result: BenchResult, verbose: bool = False) -> list[RenderableT
 
 def bench_table(result: BenchResult) -> RenderableType:
     """Set models side by side, one row each: latencies per run, throughput, sizes."""
-    table = _table()
+    table = empty_table()
     table.add_column("\nmodel", overflow="fold")
     table.add_column("\nmode", no_wrap=True)
-    _add_numbers(
+    add_numbers(
         table,
         *("µs/run\nmin", "\np50", "\np90", "\np99"),
         *("samples\nper s", "memory\nMB", "model\nkB", "state\nkB"),
@@ -72,15 +73,15 @@ def _comparison(result: BenchResult) -> RenderableType:
             f"late: runs not over {_digits(deadlines[0].us)} µs after they were "
             + ("due at that rate" if paced else "begun")
         )
-    table = _table()
+    table = empty_table()
     table.add_column("\nmodel", overflow="fold")
-    _add_numbers(table, "µs per\nsample")
+    add_numbers(table, "µs per\nsample")
     if any(row.ratio for row in rows):
-        _add_numbers(table, "\ntime", "\nfrom", "\nto")
+        add_numbers(table, "\ntime", "\nfrom", "\nto")
     if rates:
-        _add_numbers(table, "real\ntime")
+        add_numbers(table, "real\ntime")
     if deadlines:
-        _add_numbers(table, "\nlate", "answered\nafter p99", "\nmax µs", "begun late\nby p99 µs")
+        add_numbers(table, "\nlate", "answered\nafter p99", "\nmax µs", "begun late\nby p99 µs")
     for name, row in _named(result):
         cells = [_digits(row.us_per_sample)]
         if any(each.ratio for each in rows):
@@ -88,17 +89,19 @@ def _comparison(result: BenchResult) -> RenderableType:
             cells += (
                 ["", "", ""]
                 if ratio is None
-                else [_fixed(value) for value in (ratio.value, ratio.low, ratio.high)]
+                else [thousandths(value, "?") for value in (ratio.value, ratio.low, ratio.high)]
             )
         if rates:
-            cells.append(_percent(row.real_time_factor))
+            cells.append(
+                "" if row.real_time_factor is None else short_percent(row.real_time_factor)
+            )
         if deadlines:
             late = row.deadline
             cells += (
                 ["", "", "", ""]
                 if late is None
                 else [
-                    _percent(late.missed / late.runs),
+                    short_percent(late.missed / late.runs),
                     _digits(late.response_us["p99"]),
                     _digits(late.response_us["max"]),
                     "" if late.jitter_us is None else _digits(late.jitter_us["p99"]),
@@ -109,16 +112,16 @@ def _comparison(result: BenchResult) -> RenderableType:
 
 
 def _starts_and_tails(result: BenchResult) -> RenderableType:
-    table = _table()
+    table = empty_table()
     table.add_column("\nmodel", overflow="fold")
-    _add_numbers(
+    add_numbers(
         table,
         *("\nruns", "µs/run\nmean", "\np99.9", "\nmax"),
         *("start to\nanswer s", "import\ns", "load\nms", "first\nrun µs"),
     )
     energy = any(row.energy_uj_per_sample is not None for row in result.results)
     if energy:
-        _add_numbers(table, "µJ per\nsample")
+        add_numbers(table, "µJ per\nsample")
     for name, row in _named(result):
         start = row.cold_start
         table.add_row(
@@ -136,9 +139,9 @@ def _starts_and_tails(result: BenchResult) -> RenderableType:
 
 
 def _memory(result: BenchResult) -> RenderableType:
-    table = _table()
+    table = empty_table()
     table.add_column("memory, MB\nmodel", overflow="fold")
-    _add_numbers(table, "\npeak", "\nruntime", "\nmodel", "\nstate", "\nshared", "\nprivate")
+    add_numbers(table, "\npeak", "\nruntime", "\nmodel", "\nstate", "\nshared", "\nprivate")
     for name, row in _named(result):
         memory = row.memory
         table.add_row(
@@ -179,12 +182,14 @@ def _conditions(result: BenchResult) -> str:
     return "while measuring: " + (", ".join(facts) or "nothing known about the machine")
 
 
-def _table() -> Table:
+def empty_table() -> Table:
+    """Make a table of 80 columns at most."""
     # The box's own divider is the one space between columns.
     return Table(box=rich.box.SIMPLE_HEAD, padding=0, pad_edge=False)
 
 
-def _add_numbers(table: Table, *headings: str) -> None:
+def add_numbers(table: Table, *headings: str) -> None:
+    """Add columns of numbers."""
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
 
@@ -206,32 +211,15 @@ def _caption(result: BenchResult) -> str:
 
 
 def _named(result: BenchResult) -> Sequence[tuple[str, GraphResult]]:
-    """Give file names where they tell the models apart, else the paths, with the rows."""
-    paths = [row.model for row in result.results]
-    names = [Path(path).name for path in paths]
-    return list(zip(names if len(set(names)) == len(set(paths)) else paths, result.results))
+    """Give the rows, each with the name it is shown by."""
+    return list(zip(words.names([row.model for row in result.results]), result.results))
+
+
+def _optional(value: float | None, decimals: int | None = None) -> str:
+    if value is None:
+        return "?"
+    return _digits(value) if decimals is None else f"{value:.{decimals}f}"
 
 
 def _digits(value: float) -> str:
-    """Write three significant digits, or all before the point, in groups of three."""
-    if value >= 99.95:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
-
-
-def _fixed(value: float | None) -> str:
-    return "?" if value is None else f"{value:.3f}"
-
-
-def _percent(share: float | None) -> str:
-    """Write a share with enough digits that a small one is not nothing."""
-    if share is None:
-        return ""
-    percent = 100 * share
-    return f"{percent:.3g} %" if percent < 99.95 else f"{percent:,.0f} %"
-
-
-def _optional(value: float | None, places: int | None = None) -> str:
-    if value is None:
-        return "?"
-    return _digits(value) if places is None else f"{value:.{places}f}"
+    return digits(value, decimals=2)
