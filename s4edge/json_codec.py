@@ -2,6 +2,7 @@
 
 What a field may hold beyond its type is part of the annotation: ``Annotated[int, Kind(...)]``.
 Properties that a class names in ``TOLD`` are written beside its fields, and looked for as they are.
+A class may name in ``OPTIONAL`` the fields that may be absent; without, those with a default may.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-_ALWAYS = "json: always"
+_ALWAYS = "told always"
 _NONE = type(None)
 # The second is what `X | Y` makes from Python 3.10 on.
 _UNIONS = (Union, getattr(types, "UnionType", Union))
@@ -186,12 +187,14 @@ def _items(origin: Any, parts: Sequence[Any], value: Any, where: Where, strict: 
 def _dataclass(kind: Any, value: Any, where: Where, strict: bool) -> Any:
     declared = {field.name: field for field in dataclasses.fields(kind)}
     # Lists and objects that are empty by default are made by factories.
-    needed = [
+    defaults = [
         name for name, field in declared.items()
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if not (field.default is field.default_factory is dataclasses.MISSING)
     ]  # fmt: skip
+    optional = getattr(kind, "OPTIONAL", defaults)
     told = {name: hints(getattr(kind, name).fget)["return"] for name in getattr(kind, "TOLD", ())}
-    found = _fields({**hints(kind), **told}, [*needed, *told], value, where, strict)
+    needed = [name for name in (*declared, *told) if name not in optional]
+    found = _fields({**hints(kind), **told}, needed, value, where, strict)
     return kind(**{name: each for name, each in found.items() if name in declared})
 
 

@@ -146,6 +146,21 @@ def test_what_is_unknown_may_be_left_out() -> None:
     assert found.limits == {"low": 1.0, "high": 2.0, "mean": "x"}
 
 
+@dataclasses.dataclass(frozen=True)
+class Told:
+    OPTIONAL = ("later",)
+
+    first: int = 0
+    later: int = 0
+
+
+def test_what_has_a_default_may_have_to_be_there() -> None:
+    assert decode(Told, {"first": 1}) == Told(1)
+    with pytest.raises(MisfitError) as caught:
+        decode(Told, {"later": 1})
+    assert (caught.value.problem, caught.value.value) == ("missing", "first")
+
+
 @pytest.mark.parametrize("declared", [Part, Whole, Range, Whole.longest.fget])
 def test_annotations_for_older_pythons_mean_the_same(declared: Any) -> None:
     names = {**globals(), "typing": typing}

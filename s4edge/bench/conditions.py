@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,7 @@ class MachineWatch:
 
 
 def machine_warnings(
-    device: dict[str, Any],
+    device: Mapping[str, Any],
     conditions: Conditions,
     since_boot: Sequence[str],
     threads: int,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from s4edge.bench.results import FORMAT, BenchResult, GraphResult
 from s4edge.errors import S4EdgeError
 from s4edge.files import write_text
 from s4edge.foreign import parse_json, read_text
+from s4edge.json_codec import MisfitError, decode
 
-FORMAT = 1
+_NAMES = {str: "string", bool: "truth", int: "count", float: "number"}
 
 
 def write_bench(path: Path | str, answer: Mapping[str, Any]) -> None:
@@ -81,12 +82,29 @@ def check_bench(answer: Any, source: Path | str) -> dict[str, Any]:
             f"{source} has format {written}, newer than this s4edge knows ({FORMAT}); upgrade it "
             "with: pip install --upgrade s4edge"
         )
-    wrong = _first_wrong(answer, _ANSWER, "")
-    if wrong is None:
-        wrong = next(filter(None, map(_uneven_histogram, answer["results"])), None)
+    if type(written) is not int or written < 0:
+        raise _foreign(source, f"format is {_shown(written)}, not a count")
+    try:
+        found = result_of(answer)
+    except MisfitError as error:
+        raise _foreign(source, _told(error)) from error
+    wrong = next(filter(None, map(_uneven, found.results)), None)
     if wrong is not None:
         raise _foreign(source, wrong)
     return answer
+
+
+def result_of(answer: Mapping[str, Any]) -> BenchResult:
+    """Give back what `BenchResult.to_json` was called on, but for digits that it cut.
+
+    Args:
+        answer: as `parse_bench` gives it; keys that this s4edge does not know are left out.
+
+    Raises:
+        MisfitError: it is something else.
+    """
+    result: BenchResult = decode(BenchResult, answer, strict=False)
+    return result
 
 
 def _foreign(source: Path | str, reason: str) -> S4EdgeError:
@@ -96,153 +114,22 @@ def _foreign(source: Path | str, reason: str) -> S4EdgeError:
     )
 
 
-def _uneven_histogram(result: Mapping[str, Any]) -> str | None:
-    edges, counts = result["histogram"]["edges_us"], result["histogram"]["counts"]
+def _told(error: MisfitError) -> str:
+    if error.problem == "missing":
+        return f"{error.path}.{error.value} is missing".lstrip(".")
+    if error.wanted in (list, dict):
+        return f"{error.path} is no {'list' if error.wanted is list else 'object'}"
+    name = getattr(error.wanted, "name", None) or _NAMES[error.wanted]
+    return f"{error.path} is {_shown(error.value)}, not a {name}"
+
+
+def _shown(value: Any) -> str:
+    shown = json.dumps(value)
+    return shown if len(shown) <= 40 else shown[:40] + "..."
+
+
+def _uneven(result: GraphResult) -> str | None:
+    edges, counts = result.histogram.edges_us, result.histogram.counts
     if len(edges) == len(counts) + 1:
         return None
     return f"a histogram has {len(edges)} edges around {len(counts)} counts"
-
-
-def _first_wrong(value: Any, shape: Any, where: str) -> str | None:
-    """Say what is wrong with ``value``, None if nothing is.
-
-    A shape is a name of a type, with "?" behind it where null will do; ``[shape]`` for a list of
-    them; a dictionary of them for an object that has at least these keys; or ``_OrNull`` of one.
-    """
-    if isinstance(shape, _OrNull):
-        return None if value is None else _first_wrong(value, shape.shape, where)
-    if isinstance(shape, str):
-        name = shape.rstrip("?")
-        if (value is None and name != shape) or _TYPES[name](value):
-            return None
-        shown = json.dumps(value)
-        return f"{where} is {shown if len(shown) <= 40 else shown[:40] + '...'}, not a {name}"
-    if isinstance(shape, list):
-        if not isinstance(value, list):
-            return f"{where} is no list"
-        found = (
-            _first_wrong(each, shape[0], f"{where}[{index}]") for index, each in enumerate(value)
-        )
-        return next(filter(None, found), None)
-    if not isinstance(value, dict):
-        return f"{where} is no object"
-    for key, inner in shape.items():
-        path = f"{where}.{key}" if where else key
-        if key not in value:
-            return f"{path} is missing"
-        wrong = _first_wrong(value[key], inner, path)
-        if wrong is not None:
-            return wrong
-    return None
-
-
-class _OrNull:
-    def __init__(self, shape: Any) -> None:
-        self.shape = shape
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-_TYPES = {
-    "number": _is_number,
-    # Of what is never below 0, nor of a size that no measurement has.
-    "number from 0 up": lambda value: _is_number(value) and (value == 0 or 1e-15 <= value < 1e15),
-    "count": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
-    "string": lambda value: isinstance(value, str),
-    "truth": lambda value: isinstance(value, bool),
-}
-
-
-def _numbers(*names: str) -> dict[str, str]:
-    return dict.fromkeys(names, "number from 0 up")
-
-
-_RESULT = {
-    "model": "string",
-    "mode": "string",
-    "samples_per_run": "count",
-    "threads": "count",
-    "latency_us": _numbers("min", "p50", "p90", "p99", "p999", "max", "mean"),
-    "us_per_sample": "number from 0 up",
-    "samples_per_second": "number from 0 up",
-    "runs": "count",
-    "state_size": "number from 0 up?",
-    "model_bytes": "count",
-    "state_bytes": "count",
-    "histogram": {"edges_us": ["number from 0 up"], "counts": ["count"]},
-    "rounds": [{"us_per_sample": "number from 0 up", "runs": "count"}],
-    # The interval is null where there were too few rounds for one.
-    "ratio": _OrNull(
-        {
-            "value": "number from 0 up",
-            "low": "number from 0 up?",
-            "high": "number from 0 up?",
-            "confidence": "number from 0 up",
-        }
-    ),
-    "rate_hz": "number from 0 up?",
-    "real_time_factor": "number from 0 up?",
-    "deadline": _OrNull(
-        {
-            "us": "number from 0 up",
-            "period_us": "number from 0 up?",
-            "runs": "count",
-            "missed": "count",
-            "missed_fraction": "number from 0 up",
-            "response_us": _numbers("p50", "p99", "max"),
-            # Null without a rate: runs back to back wait for nothing.
-            "jitter_us": _OrNull(_numbers("p50", "p99", "max")),
-        }
-    ),
-    "cold_start": _numbers(
-        "first_answer_seconds", "import_seconds", "load_seconds", "first_run_us"
-    ),
-    "memory": {
-        **dict.fromkeys(("peak_rss_bytes", "runtime_bytes", "model_bytes", "state_bytes"), "count"),
-        "pss_bytes": "count?",
-        "private_bytes": "count?",
-    },
-    "peak_rss_bytes": "count",
-    "baseline_rss_bytes": "count",
-    "load_seconds": "number from 0 up",
-    "energy_uj_per_sample": "number from 0 up?",
-}
-
-_ANSWER = {
-    "format": "count",
-    "device": {
-        "cpu": "string",
-        "architecture": "string",
-        "cores": "count",
-        "memory_bytes": "count?",
-        **dict.fromkeys(("os", "python", "numpy"), "string"),
-        "onnxruntime": "string?",
-        "emulated": "truth",
-    },
-    "runtime": "string",
-    "threads": "count",
-    "started": "string",
-    "interrupted": "truth",
-    "conditions": {
-        "governor": "string?",
-        "clock_mhz": _OrNull(_numbers("min", "max")),
-        "temperature_c": _OrNull(dict.fromkeys(("start", "max"), "number")),
-        "throttled": "truth?",
-        "throttle_reasons": ["string"],
-        "busy_others": "number from 0 up?",
-    },
-    "timeline": [
-        {
-            "seconds": "number from 0 up",
-            "model": "string",
-            "us_per_sample": "number from 0 up",
-            "temperature_c": "number?",
-            "clock_mhz": "number from 0 up?",
-            "throttled": "truth?",
-        }
-    ],
-    "warnings": ["string"],
-    "results": [_RESULT],
-}

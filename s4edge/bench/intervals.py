@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+
+from s4edge.bench.quantities import Amount
 
 CONFIDENCE = 0.95
 
@@ -23,14 +24,12 @@ class Ratio:
         confidence: how often such intervals hold the ratio, at least.
     """
 
-    value: float
-    low: float | None
-    high: float | None
-    confidence: float = CONFIDENCE
+    OPTIONAL = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the attributes as one JSON object."""
-        return dataclasses.asdict(self)
+    value: Amount
+    low: Amount | None
+    high: Amount | None
+    confidence: Amount = CONFIDENCE
 
 
 def paired_ratio(times: Sequence[float], first: Sequence[float]) -> Ratio:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from s4edge.json_codec import decode, encode
+
 # A bin is 0.25 % wide, so that no percentile is further off than that. From 10 ns to 3 hours.
 RESOLUTION = 0.0025
 _LOG_WIDTH = math.log1p(RESOLUTION)
@@ -94,12 +96,14 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """Give the attributes as one JSON object."""
-        return dataclasses.asdict(self)
+        said: dict[str, Any] = encode(self)
+        return said
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Summary:
         """Undo `to_json`."""
-        return cls(**{field.name: found[field.name] for field in dataclasses.fields(cls)})
+        summary: Summary = decode(cls, found)
+        return summary
 
     def plus(self, other: Summary) -> Summary:
         """Give the summary of both's runs."""

@@ -25,7 +25,9 @@ from s4edge.bench.results import (
     Deadline,
     GraphResult,
     Histogram,
+    Latencies,
     Memory,
+    Spread,
 )
 from s4edge.bench.schedule import LEAST_PACED_RUNS
 from s4edge.errors import S4EdgeError
@@ -165,7 +167,7 @@ def _result(
 ) -> GraphResult:
     info, found, per_run = model.info, model.latencies, model.per_run
     samples = found.runs * per_run
-    latency_us = {
+    latency_us: Latencies = {
         "min": found.least_ns / 1e3,
         "p50": found.percentile_us(50),
         "p90": found.percentile_us(90),
@@ -217,7 +219,7 @@ def _deadline(model: Measured, us: float) -> Deadline | None:
     )
 
 
-def _spread(found: Summary) -> dict[str, float]:
+def _spread(found: Summary) -> Spread:
     return {
         "p50": found.percentile_us(50),
         "p99": found.percentile_us(99),

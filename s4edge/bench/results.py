@@ -3,12 +3,64 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypedDict
 
-from s4edge.bench.file import FORMAT
 from s4edge.bench.intervals import Ratio
+from s4edge.bench.quantities import Amount, Count, Number
+from s4edge.json_codec import encode
+
+FORMAT = 1
+# Significant digits of numbers in a file.
+_DIGITS = 7
+
+
+class Latencies(TypedDict):
+    """Over all runs, in microseconds."""
+
+    min: Amount
+    p50: Amount
+    p90: Amount
+    p99: Amount
+    p999: Amount
+    max: Amount
+    mean: Amount
+
+
+class Spread(TypedDict):
+    """Over runs at pace, in microseconds."""
+
+    p50: Amount
+    p99: Amount
+    max: Amount
+
+
+class Clock(TypedDict):
+    """In MHz."""
+
+    min: Amount
+    max: Amount
+
+
+class Temperature(TypedDict):
+    """In degrees Celsius."""
+
+    start: Number
+    max: Number
+
+
+class Device(TypedDict):
+    """A machine and its software: see `s4edge.bench.describe_device`."""
+
+    cpu: str
+    architecture: str
+    cores: Count
+    memory_bytes: Count | None
+    os: str
+    python: str
+    numpy: str
+    onnxruntime: str | None
+    emulated: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +74,10 @@ class ColdStart:
         first_run_us: the first run.
     """
 
-    first_answer_seconds: float
-    import_seconds: float
-    load_seconds: float
-    first_run_us: float
+    first_answer_seconds: Amount
+    import_seconds: Amount
+    load_seconds: Amount
+    first_run_us: Amount
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +94,12 @@ class Memory:
         private_bytes: after some runs, what this process alone had.
     """
 
-    peak_rss_bytes: int
-    runtime_bytes: int
-    model_bytes: int
-    state_bytes: int
-    pss_bytes: int | None
-    private_bytes: int | None
+    peak_rss_bytes: Count
+    runtime_bytes: Count
+    model_bytes: Count
+    state_bytes: Count
+    pss_bytes: Count | None
+    private_bytes: Count | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,16 +117,19 @@ class Deadline:
             runs back to back, and where all were late and none was waited for.
     """
 
-    us: float
-    period_us: float | None
-    runs: int
-    missed: int
-    response_us: Mapping[str, float]
-    jitter_us: Mapping[str, float] | None
+    TOLD = ("missed_fraction",)
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the attributes as one JSON object, with ``missed_fraction``."""
-        return {**dataclasses.asdict(self), "missed_fraction": self.missed / self.runs}
+    us: Amount
+    period_us: Amount | None
+    runs: Count
+    missed: Count
+    response_us: Spread
+    jitter_us: Spread | None
+
+    @property
+    def missed_fraction(self) -> Amount:
+        """Of all runs that were judged."""
+        return self.missed / self.runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +141,8 @@ class Histogram:
         counts: runs in each bar.
     """
 
-    edges_us: Sequence[float]
-    counts: Sequence[int]
+    edges_us: Sequence[Amount]
+    counts: Sequence[Count]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +154,8 @@ class Round:
         runs: runs in it.
     """
 
-    us_per_sample: float
-    runs: int
+    us_per_sample: Amount
+    runs: Count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,51 +189,43 @@ class GraphResult:
             counts it.
     """
 
+    TOLD = ("peak_rss_bytes", "baseline_rss_bytes", "load_seconds")
+
     model: str
     mode: str
-    samples_per_run: int
-    threads: int
-    latency_us: Mapping[str, float]
-    us_per_sample: float
-    samples_per_second: float
-    runs: int
+    samples_per_run: Count
+    threads: Count
+    latency_us: Latencies
+    us_per_sample: Amount
+    samples_per_second: Amount
+    runs: Count
     histogram: Histogram
     rounds: Sequence[Round]
     ratio: Ratio | None
-    rate_hz: float | None
-    real_time_factor: float | None
+    rate_hz: Amount | None
+    real_time_factor: Amount | None
     deadline: Deadline | None
     cold_start: ColdStart
     memory: Memory
-    model_bytes: int
-    state_bytes: int
-    state_size: float | None
-    energy_uj_per_sample: float | None
+    model_bytes: Count
+    state_bytes: Count
+    state_size: Amount | None
+    energy_uj_per_sample: Amount | None
 
     @property
-    def peak_rss_bytes(self) -> int:
+    def peak_rss_bytes(self) -> Count:
         """Peak resident memory of a process that streams this graph and nothing else."""
         return self.memory.peak_rss_bytes
 
     @property
-    def baseline_rss_bytes(self) -> int:
+    def baseline_rss_bytes(self) -> Count:
         """Resident memory of that process before it loaded the graph."""
         return self.memory.runtime_bytes
 
     @property
-    def load_seconds(self) -> float:
+    def load_seconds(self) -> Amount:
         """Time to load the graph."""
         return self.cold_start.load_seconds
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the attributes and properties as one JSON object."""
-        return {
-            **dataclasses.asdict(self),
-            "deadline": None if self.deadline is None else self.deadline.to_json(),
-            "peak_rss_bytes": self.peak_rss_bytes,
-            "baseline_rss_bytes": self.baseline_rss_bytes,
-            "load_seconds": self.load_seconds,
-        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,11 +241,11 @@ class Turn:
         throttled: whether something held the processor back.
     """
 
-    seconds: float
+    seconds: Amount
     model: str
-    us_per_sample: float
-    temperature_c: float | None
-    clock_mhz: float | None
+    us_per_sample: Amount
+    temperature_c: Number | None
+    clock_mhz: Amount | None
     throttled: bool | None
 
 
@@ -217,14 +264,17 @@ class Conditions:
         stopped_by_limit: how often a container's CPU limit stopped the bench.
     """
 
+    # What older files lack.
+    OPTIONAL = ("busy_others_same_cores", "stopped_by_limit")
+
     governor: str | None = None
-    clock_mhz: Mapping[str, float] | None = None
-    temperature_c: Mapping[str, float] | None = None
+    clock_mhz: Clock | None = None
+    temperature_c: Temperature | None = None
     throttled: bool | None = None
     throttle_reasons: Sequence[str] = ()
-    busy_others: float | None = None
-    busy_others_same_cores: float | None = None
-    stopped_by_limit: int | None = None
+    busy_others: Amount | None = None
+    busy_others_same_cores: Amount | None = None
+    stopped_by_limit: Count | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,16 +295,18 @@ class BenchResult:
         pinned_to: cores that the graphs ran on, None where they were free to move.
     """
 
-    device: Mapping[str, str | int | None]
+    OPTIONAL = ("pinned_to",)
+
+    device: Device
     runtime: str
-    threads: int
+    threads: Count
     started: str
     results: Sequence[GraphResult]
-    conditions: Conditions = dataclasses.field(default_factory=Conditions)
+    conditions: Conditions = Conditions()
     timeline: Sequence[Turn] = ()
     warnings: Sequence[str] = ()
     interrupted: bool = False
-    pinned_to: Sequence[int] | None = None
+    pinned_to: Sequence[Count] | None = None
 
     @property
     def rate_hz(self) -> float | None:
@@ -264,23 +316,5 @@ class BenchResult:
 
     def to_json(self) -> dict[str, Any]:
         """Give the answer of ``s4edge bench --json``: see `s4edge.bench.file`."""
-        answer: dict[str, Any] = _plain(
-            {
-                "format": FORMAT,
-                **dataclasses.asdict(self),
-                "rate_hz": self.rate_hz,
-                "results": [result.to_json() for result in self.results],
-            }
-        )
-        return answer
-
-
-def _plain(value: Any) -> Any:
-    """Lists and numbers as JSON has them: seven digits, and null for what is no number."""
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    if isinstance(value, float):
-        return float(f"{value:.7g}") if math.isfinite(value) else None
-    return value
+        said = encode(self, digits=_DIGITS)
+        return {"format": FORMAT, **said, "rate_hz": encode(self.rate_hz, digits=_DIGITS)}

@@ -54,7 +54,7 @@ class BenchOutputs:
         Raises:
             S4EdgeError: the failure, or of a file that cannot be written.
         """
-        from s4edge.bench.from_json import result_of
+        from s4edge.bench.file import result_of
         from s4edge.reports.bench.bench_page import bench_page
         from s4edge.reports.bench.markdown import bench_markdown
         from s4edge.reports.bench.table import bench_report

@@ -6,12 +6,12 @@ multi-output, as in S5 or LRU) would join as another dataclass beside `SystemsCo
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from s4edge.errors import S4EdgeError
+from s4edge.json_codec import encode
 from s4edge.model.from_json import build
 
 Activation = Literal[
@@ -331,7 +331,8 @@ class ModelConfig:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` inverts it."""
-        return dataclasses.asdict(self)
+        said: dict[str, Any] = encode(self)
+        return said
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> ModelConfig:

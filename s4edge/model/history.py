@@ -6,11 +6,11 @@ Nothing else reads or writes that form.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, Union
 
 from s4edge.errors import S4EdgeError
+from s4edge.json_codec import encode, told_always
 from s4edge.model.from_json import build
 
 
@@ -107,7 +107,7 @@ class Compression:
     method: str
     allocate: Literal["uniform", "sensitivity"] | None = None
     refine: bool | None = None
-    state: int | None = None
+    state: int | None = told_always(None)
     tolerance: float | None = None
     calibration: CalibratedOn | None = None
     output_error: OutputError | None = None
@@ -146,13 +146,10 @@ KINDS: dict[str, type[Compression] | type[Training]] = {
 }
 
 
-_ALWAYS = ("state", "task")
-
-
 def to_json(entry: Entry) -> dict[str, Any]:
     """An entry as a JSON object; `from_json` inverts it."""
     did = next(name for name, kind in KINDS.items() if isinstance(entry, kind))
-    return {"did": did, **_known(entry)}
+    return {"did": did, **encode(entry, brief=True)}
 
 
 def in_short(entry: Entry) -> dict[str, Any]:
@@ -176,13 +173,3 @@ def from_json(value: Any) -> Entry:
 def last_compression(history: list[Entry]) -> Compression | None:
     """The latest reduction, or None."""
     return next((each for each in reversed(history) if isinstance(each, Compression)), None)
-
-
-def _known(value: Any) -> Any:
-    """Dataclasses as objects without what is None, but for what is told in any case."""
-    if isinstance(value, tuple):
-        return [_known(each) for each in value]
-    if not dataclasses.is_dataclass(value):
-        return value
-    fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
-    return {name: _known(each) for name, each in fields if each is not None or name in _ALWAYS}

@@ -15,7 +15,7 @@ from sample_answer import sample_answer
 from scipy.stats import mannwhitneyu
 
 from s4edge.bench.compare import compare, compare_files, unpaired_ratio
-from s4edge.bench.from_json import result_of
+from s4edge.bench.file import result_of
 from s4edge.cli.main import cli
 from s4edge.errors import S4EdgeError
 from s4edge.reports.bench.compare_table import compare_report

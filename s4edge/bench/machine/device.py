@@ -10,10 +10,11 @@ import numpy as np
 
 from s4edge.bench.machine.emulation import is_emulated
 from s4edge.bench.machine.kernel_files import read_text
+from s4edge.bench.results import Device
 from s4edge.runtime.backends import versions
 
 
-def describe_device(root: Path = Path("/")) -> dict[str, str | int | None]:
+def describe_device(root: Path = Path("/")) -> Device:
     """Describe the machine and the software that decide how fast a graph runs.
 
     Args:
@@ -34,7 +35,7 @@ def describe_device(root: Path = Path("/")) -> dict[str, str | int | None]:
         "os": f"{platform.system()} {platform.release()}".strip(),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        **versions(),
+        "onnxruntime": versions()["onnxruntime"],
         "emulated": is_emulated(root),
     }
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from s4edge.bench.compare import compare_files
-from s4edge.bench.file import read_bench
-from s4edge.bench.from_json import result_of
+from s4edge.bench.file import read_bench, result_of
 from s4edge.reports.bench.bench_page import bench_page
 from s4edge.reports.bench.compare_page import compare_page
 from s4edge.reports.bench.compare_table import compare_report
