@@ -64,11 +64,6 @@ def parse_bench(text: str, source: Path | str) -> dict[str, Any]:
     except ValueError as error:
         reason = "it is cut short or no JSON" if text.strip() else "it is empty"
         raise _foreign(source, reason) from error
-    return check_bench(answer, source)
-
-
-def check_bench(answer: Any, source: Path | str) -> dict[str, Any]:
-    """Check an answer that is parsed already. Arguments and errors are those of `parse_bench`."""
     if not isinstance(answer, dict) or "results" not in answer or "device" not in answer:
         raise _foreign(source, "it has no device and no results")
     written = answer.get("format")

@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from s4edge.bench.file import check_bench
+from s4edge.bench.file import parse_bench
 from s4edge.errors import S4EdgeError
 
 # How a bench tells its progress in a pipe, where the environment variable asks for it: lines
@@ -197,7 +197,7 @@ class RemoteBench:
             raise S4EdgeError(self._failure(status, "\n".join(said)))
         if "format" not in answer:
             raise S4EdgeError(self._outdated(""))
-        found = check_bench(self._renamed(answer), self._host)
+        found = parse_bench(json.dumps(self._renamed(answer)), self._host)
         for text in self._warnings:
             # What is part of the answer is told with it.
             if text not in found["warnings"]:
