@@ -517,6 +517,14 @@ def test_times_that_no_bench_measured(tmp_path: Path, value: Any) -> None:
         compare_files([path, path])
 
 
+@pytest.mark.parametrize("cores", [3.5, "all", [1, -1], [[1]]])
+def test_cores_of_a_bench_that_are_none(tmp_path: Path, cores: Any) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(sample_answer.sample_answer() | {"pinned_to": cores}))
+    with pytest.raises(S4EdgeError, match=r"no answer of s4edge bench \(pinned_to.* is "):
+        read_bench(path)
+
+
 # Training runs
 
 
