@@ -39,7 +39,7 @@ VERSIONS = {
 OUTCOMES = {
     "exact": "exact",
     "refused": "refused",
-    "none": "nothing to read",
+    "none": "not compared",
     "told": "as assumed, not as saved",
     "WRONG": "wrong",
     "CRASH": "crashed",
