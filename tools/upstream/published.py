@@ -110,7 +110,8 @@ def run(upstream: Checkout, folder: Path) -> Iterator[Published]:
                 yield _changed(told, message=f"does not compose in upstream's repository: {said}")
                 continue
             if not _is_ours(config):
-                yield _changed(told, message=f"its model is {config.model.get('_name_')}, no SequenceModel")
+                other = config.model.get("_name_")
+                yield _changed(told, message=f"its model is {other}, no SequenceModel")
                 continue
             yield _read(upstream, told, config, folder)
 

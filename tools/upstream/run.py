@@ -21,7 +21,7 @@ import torch
 
 HERE = Path(__file__).resolve().parent
 # Its own folder is no place to import from: upstream has modules of the same names.
-sys.path[:] = [str(HERE.parent), *(path for path in sys.path if path != str(HERE))]
+sys.path[:] = [str(HERE.parent), *(path for path in sys.path if Path(path).resolve() != HERE)]
 
 from upstream import families as known_families  # noqa: E402
 from upstream import published  # noqa: E402
