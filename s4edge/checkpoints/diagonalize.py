@@ -25,6 +25,8 @@ TOLERANCE = 1e-5
 _BEGINNING = 16
 # Until growing modes have grown by exp(this).
 _GROWTH = 20.0
+# Beyond exp(this) a growing mode takes digits of the others.
+_SWAMPED = 3.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,15 @@ class DenseSystems:
         """With the ``C`` of which ``C (I - A^length)`` is stored."""
         left = np.swapaxes(self._rest(length), -1, -2)
         columns = np.linalg.solve(left, np.moveaxis(self.C, 0, -1))
-        return replace(self, C=np.moveaxis(columns, -1, 0))
+        C = np.moveaxis(columns, -1, 0).copy()
+        for feature, shift in enumerate(self.shift):
+            value, V = np.linalg.eig(shift)
+            growth = length * log1p(value.astype(np.complex128))
+            if growth.real.max() > _SWAMPED:
+                # The power of a growing mode swamps the others; mode by mode it does not.
+                modes = (self.C[:, feature] @ V) / -np.expm1(growth)
+                C[:, feature] = _as(C, np.linalg.solve(V.T, modes.T).T)
+        return replace(self, C=C)
 
     def _rest(self, length: int) -> Array:
         identity = np.eye(self.shift.shape[-1])
@@ -73,6 +83,11 @@ class DenseSystems:
             states = np.concatenate([states, power @ states], axis=1)
             power = power @ power
         return np.real(self.C[:, feature] @ states[:, :samples])
+
+
+def _as(like: Array, values: Array) -> Array:
+    """Without imaginary parts, which are rounding, where there are none in ``like``."""
+    return np.real(values) if np.isrealobj(like) else values
 
 
 @contextmanager
