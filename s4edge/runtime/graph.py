@@ -41,6 +41,9 @@ def newest_graph(folder: Path) -> Path | None:
 
     Returns:
         The file, or None if there is none.
+
+    Raises:
+        S4EdgeError: there are graphs, and what runs them is not installed.
     """
     candidates = []
     for path in Path(folder).glob("*.onnx"):
@@ -49,7 +52,8 @@ def newest_graph(folder: Path) -> Path | None:
         except OSError:  # gone since, or a dangling link
             continue
     for _, path in sorted(candidates, reverse=True):
+        backend = backend_of(path)
         with contextlib.suppress(S4EdgeError):
-            if read_info(path).streams:
+            if backend.read_info(path).streams:
                 return path
     return None

@@ -13,6 +13,9 @@ from small_graph import DESCRIPTION, WriteGraph
 
 from s4edge.errors import S4EdgeError
 from s4edge.runtime import newest_graph, open_graph, read_info
+from s4edge.runtime.description import Description, read_description
+
+FIELDS = dataclasses.fields(Description)
 
 
 def test_info_is_what_the_file_says(write_graph: WriteGraph) -> None:
@@ -26,6 +29,15 @@ def test_info_is_what_the_file_says(write_graph: WriteGraph) -> None:
     changed = {"length": 50, "state_size": 2.5, "source": "a model"}
     assert found == DESCRIPTION | changed | {"rate": None, "real_states": None}
     assert info.state_bytes == 8
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.file").write_bytes(b"five.")
+    for changes in ({}, {"state_size": 2.5, "rate": 4000, "real_states": 7}, {"tokens": 9}):
+        written = Description(**{**DESCRIPTION, **changes})
+        found = read_description(tmp_path / "a.file", written.to_json(name="x"), "export it")
+        assert Description(**{f.name: getattr(found, f.name) for f in FIELDS}) == written
+        assert (found.model_bytes, found.extra) == (5, {"name": "x"})
 
 
 def test_the_rate_is_optional(write_graph: WriteGraph) -> None:

@@ -69,5 +69,5 @@ def test_the_wheel_holds_the_package_as_it_is(tmp_path: Path) -> None:
     assert held == {
         path.relative_to(board.ROOT).as_posix()
         for path in package.rglob("*")
-        if path.suffix in (".py", ".css") or path.name == "py.typed"
+        if path.is_file() and path.parent.name != "__pycache__"
     }
