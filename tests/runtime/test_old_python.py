@@ -24,7 +24,9 @@ BASE = sorted(
         "reports/__init__.py",
         "reports/bench/*.py",
         "reports/live_line.py",
-        "reports/page.py",
+        "reports/frame.py",
+        "reports/numbers.py",
+        "reports/palette.py",
         "runtime/**/*.py",
     )
     for path in PACKAGE.glob(pattern)
