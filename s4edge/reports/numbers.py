@@ -83,15 +83,16 @@ def percent(share: float | None) -> str:
     return f"{value:.2f} %" if value < 10 else f"{value:,.1f} %"
 
 
-def short_percent(share: float | None, tenths: bool = False) -> str:
+def short_percent(share: float | None, tenths: bool = False, nothing: str = NOTHING) -> str:
     """Write a fraction in percent with three digits at most: 12.3 %, 1.2 %, 0.0123 %.
 
     Args:
         share: the fraction.
         tenths: whether 50 % is 50.0 %, as in a column.
+        nothing: what stands where nothing is known.
     """
     if share is None:
-        return NOTHING
+        return nothing
     value = 100 * share
     if tenths and share >= 0.1:
         return f"{value:.1f} %"

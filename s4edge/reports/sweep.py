@@ -69,7 +69,7 @@ def sweep_table(answer: dict[str, Any]) -> Table:
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else short_percent(value, tenths=True)
+    return short_percent(value, tenths=True, nothing="")
 
 
 def write_csv(path: Path, points: list[TradeOff]) -> None:

@@ -144,20 +144,18 @@ def _times(results: Sequence[Row], answer: words.Answer) -> Html:
         ("model", _name),
         ("mode", lambda row: row["mode"]),
         ("samples\nper run", lambda row: frame.count(row["samples_per_run"])),
-        ("time per\nsample, µs", lambda row: cells.number(row["us_per_sample"])),
-        ("samples\nper second", lambda row: cells.number(row["samples_per_second"])),
+        ("time per\nsample, µs", _number("us_per_sample")),
+        ("samples\nper second", _number("samples_per_second")),
     ]
     if ratios:
         columns.append(("ratio to\nthe first", lambda row: cells.ratio(row.get("ratio"))))
     if any(row.get("real_time_factor") is not None for row in results):
         columns += [
             ("sample\nrate, Hz", lambda row: cells.setting(row.get("rate_hz"))),
-            ("real-time\nfactor", lambda row: cells.number(row.get("real_time_factor"))),
+            ("real-time\nfactor", _number("real_time_factor")),
         ]
     if any(row.get("energy_uj_per_sample") is not None for row in results):
-        columns.append(
-            ("energy per\nsample, µJ", lambda row: cells.number(row.get("energy_uj_per_sample")))
-        )
+        columns.append(("energy per\nsample, µJ", _number("energy_uj_per_sample")))
     columns += [
         ("runs", lambda row: frame.count(row["runs"])),
         ("threads", lambda row: frame.count(row["threads"])),
@@ -192,7 +190,7 @@ def _latencies(results: Sequence[Row]) -> Html:
     ]
     columns: list[Column] = [
         ("model, µs per run", _name),
-        *((name, _latency(key)) for key, name in _LATENCIES),
+        *((name, _number("latency_us", key)) for key, name in _LATENCIES),
     ]
     told = (
         "How many runs took how long. Both axes are logarithmic, and the one of time is the same "
@@ -201,33 +199,25 @@ def _latencies(results: Sequence[Row]) -> Html:
     return html(paragraph(told), frame.grid(figures), _table(columns, results))
 
 
-def _latency(key: str) -> Callable[[Row], str]:
-    return lambda row: cells.number(row["latency_us"][key])
-
-
 def _deadlines(results: Sequence[Row]) -> Html:
     told = [row for row in results if row.get("deadline")]
     columns: list[Column] = [
         ("model", _name),
-        ("deadline,\nµs", lambda row: cells.number(row["deadline"]["us"])),
-        ("period,\nµs", lambda row: cells.number(row["deadline"]["period_us"])),
+        ("deadline,\nµs", _number("deadline", "us")),
+        ("period,\nµs", _number("deadline", "period_us")),
         ("runs", lambda row: frame.count(row["deadline"]["runs"])),
         ("missed", lambda row: frame.count(row["deadline"]["missed"])),
         ("missed, %", lambda row: cells.share(row["deadline"]["missed_fraction"])),
     ]
     for key, what in (("response_us", "response, µs"), ("jitter_us", "jitter, µs")):
         for at in ("p50", "p99", "max"):
-            columns.append((f"{what}\n{at}", _deadline(key, at)))
+            columns.append((f"{what}\n{at}", _number("deadline", key, at)))
     what = (
         "The response goes from when a run was due to when its answer was there; the jitter is how "
         "late a run began that was waited for. Without a period each run is due when the one "
         "before is over."
     )
     return html(paragraph(what), _table(columns, told))
-
-
-def _deadline(key: str, at: str) -> Callable[[Row], str]:
-    return lambda row: cells.number((row["deadline"][key] or {}).get(at))
 
 
 def _timeline(answer: words.Answer) -> Html:
@@ -306,10 +296,10 @@ def _megabytes(key: str) -> Callable[[Row], str]:
 def _start(results: Sequence[Row]) -> Html:
     columns: list[Column] = [
         ("model", _name),
-        ("first\nanswer, s", lambda row: cells.number(row["cold_start"]["first_answer_seconds"])),
-        ("import, s", lambda row: cells.number(row["cold_start"]["import_seconds"])),
-        ("load the\ngraph, s", lambda row: cells.number(row["cold_start"]["load_seconds"])),
-        ("first run,\nµs", lambda row: cells.number(row["cold_start"]["first_run_us"])),
+        ("first\nanswer, s", _number("cold_start", "first_answer_seconds")),
+        ("import, s", _number("cold_start", "import_seconds")),
+        ("load the\ngraph, s", _number("cold_start", "load_seconds")),
+        ("first run,\nµs", _number("cold_start", "first_run_us")),
     ]
     told = (
         "From the start of a process to its first answer, with the parts of it that are known; "
@@ -324,6 +314,18 @@ def _start(results: Sequence[Row]) -> Html:
 def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Html:
     head = [heading for heading, _ in columns]
     return frame.table(head, [[cell(row) for _, cell in columns] for row in rows])
+
+
+def _number(*keys: str) -> Callable[[Row], str]:
+    """The cell of what stands under these keys, one within the other."""
+
+    def cell(row: Row) -> str:
+        found: Any = row
+        for key in keys:
+            found = (found or {}).get(key)
+        return cells.number(found)
+
+    return cell
 
 
 def _details(what: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:

@@ -27,12 +27,8 @@ def compare_page(comparison: Mapping[str, Any]) -> str:
     title = " and ".join(labels) if len(labels) == 2 else f"{len(labels)} benchmarks"
     count = counted(len(comparison["models"]), "model")
     told = f"{count} side by side, matched by file name; ratios are to {labels[0]}."
-    header = html(
-        Html(f"<h1>{html(title)}</h1>\n"),
-        paragraph(told),
-        alarm,
-        cells.warnings(comparison["warnings"]),
-    )
+    warnings = cells.warnings(comparison["warnings"])
+    header = html(Html(f"<h1>{html(title)}</h1>\n"), paragraph(told), alarm, warnings)
     sections = [
         ("time", "Time per sample", _times(comparison, labels)),
         ("memory", "Memory", _memory(comparison, labels)),
@@ -95,9 +91,7 @@ def _times(comparison: Mapping[str, Any], labels: list[str]) -> Html:
                 *found.cells,
                 html(cells.number(row["us_per_sample"]), no_speed),
                 cells.ratio(row["ratio"]),
-                cells.number(row["latency_us"]["p50"]),
-                cells.number(row["latency_us"]["p99"]),
-                cells.number(row["latency_us"]["p999"]),
+                *(cells.number(row["latency_us"][key]) for key in ("p50", "p99", "p999")),
                 cells.number(row["real_time_factor"]),
                 frame.count(row["samples_per_run"]),
                 frame.count(row["threads"]),
@@ -123,15 +117,7 @@ def _times(comparison: Mapping[str, Any], labels: list[str]) -> Html:
                 plots.intervals(f"Ratio to {labels[0]}", ratios, "ratio of time per sample"),
             )
         )
-    head = [
-        "model",
-        "from",
-        "time per\nsample, µs",
-        "ratio",
-        "µs per\nrun, p50",
-        "p99",
-        "p99.9",
-    ]
+    head = ["model", "from", "time per\nsample, µs", "ratio", "µs per\nrun, p50", "p99", "p99.9"]
     head += ["real-time\nfactor", "samples\nper run", "threads", "energy per\nsample, µJ"]
     return html(frame.grid(figures), frame.table(head, rows))
 
@@ -159,13 +145,7 @@ def _memory(comparison: Mapping[str, Any], labels: list[str]) -> Html:
         "of a process that streams this model alone",
         plots.bars("Peak resident memory", bars, "MB (10^6 bytes)"),
     )
-    head = [
-        "model",
-        "from",
-        "peak\nresident, MB",
-        "graph’s\nfile, kB",
-        "kept per\nstream, kB",
-    ]
+    head = ["model", "from", "peak\nresident, MB", "graph’s\nfile, kB", "kept per\nstream, kB"]
     return html(frame.grid([figure] if bars else []), frame.table(head, rows))
 
 

@@ -5,7 +5,7 @@ Units are in the headings: MB = 10^6 bytes, kB = 10^3 bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import rich.box
 from rich.console import Group, RenderableType
@@ -13,8 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from s4edge.bench import words
-from s4edge.bench.results import BenchResult, GraphResult
+from s4edge.bench.results import BenchResult, Deadline, GraphResult
 from s4edge.reports.numbers import digits, short_percent, thousandths
+
+# A heading, and the cell of a row.
+Column = tuple[str, Callable[[GraphResult], str]]
 
 
 def bench_report(result: BenchResult, verbose: bool = False) -> list[RenderableType]:
@@ -35,130 +38,101 @@ def bench_report(result: BenchResult, verbose: bool = False) -> list[RenderableT
 
 def bench_table(result: BenchResult) -> RenderableType:
     """Set models side by side, one row each: latencies per run, throughput, sizes."""
-    table = empty_table()
-    table.add_column("\nmodel", overflow="fold")
-    table.add_column("\nmode", no_wrap=True)
-    add_numbers(
-        table,
-        *("µs/run\nmin", "\np50", "\np90", "\np99"),
-        *("samples\nper s", "memory\nMB", "model\nkB", "state\nkB"),
-    )
-    for name, row in _named(result):
-        table.add_row(
-            Text(name),
-            row.mode,
-            *(_digits(row.latency_us[key]) for key in ("min", "p50", "p90", "p99")),
-            _digits(row.samples_per_second),
-            _digits(row.peak_rss_bytes / 1e6),
-            _digits(row.model_bytes / 1e3),
-            _digits(row.state_bytes / 1e3),
-        )
-    return Group(table, Text(_caption(result)))
+    columns: list[Column] = [
+        *_latencies({"min": "µs/run\nmin", "p50": "\np50", "p90": "\np90", "p99": "\np99"}),
+        ("samples\nper s", lambda row: _digits(row.samples_per_second)),
+        ("memory\nMB", lambda row: _digits(row.peak_rss_bytes / 1e6)),
+        ("model\nkB", lambda row: _digits(row.model_bytes / 1e3)),
+        ("state\nkB", lambda row: _digits(row.state_bytes / 1e3)),
+    ]
+    return _listed(result, columns, _caption(result), modes=True)
 
 
 def _comparison(result: BenchResult) -> RenderableType:
     """Time per sample against the first model's, real time and the deadline."""
     rows = result.results
-    deadlines = [row.deadline for row in rows if row.deadline is not None]
+    columns: list[Column] = [("µs per\nsample", lambda row: _digits(row.us_per_sample))]
     caption = []
     if any(row.ratio for row in rows):
         caption.append("time: over the first model's, with its 95 % interval")
+        columns += [
+            ("\ntime", lambda row: thousandths(row.ratio.value) if row.ratio else ""),
+            ("\nfrom", lambda row: thousandths(row.ratio.low, "?") if row.ratio else ""),
+            ("\nto", lambda row: thousandths(row.ratio.high, "?") if row.ratio else ""),
+        ]
     rates = sorted({row.rate_hz for row in rows if row.rate_hz is not None})
     if rates:
         listed = " and ".join(f"{rate:,g}" for rate in rates)
         caption.append(f"real time: share of it taken at {listed} samples per s")
+        columns.append(("real\ntime", lambda row: short_percent(row.real_time_factor, nothing="")))
+    deadlines = [row.deadline for row in rows if row.deadline is not None]
     if deadlines:
         paced = any(each.period_us is not None for each in deadlines)
         caption.append(
             f"late: runs not over {_digits(deadlines[0].us)} µs after they were "
             + ("due at that rate" if paced else "begun")
         )
-    table = empty_table()
-    table.add_column("\nmodel", overflow="fold")
-    add_numbers(table, "µs per\nsample")
-    if any(row.ratio for row in rows):
-        add_numbers(table, "\ntime", "\nfrom", "\nto")
-    if rates:
-        add_numbers(table, "real\ntime")
-    if deadlines:
-        add_numbers(table, "\nlate", "answered\nafter p99", "\nmax µs", "begun late\nby p99 µs")
-    for name, row in _named(result):
-        cells = [_digits(row.us_per_sample)]
-        if any(each.ratio for each in rows):
-            ratio = row.ratio
-            cells += (
-                ["", "", ""]
-                if ratio is None
-                else [thousandths(value, "?") for value in (ratio.value, ratio.low, ratio.high)]
-            )
-        if rates:
-            cells.append(
-                "" if row.real_time_factor is None else short_percent(row.real_time_factor)
-            )
-        if deadlines:
-            late = row.deadline
-            cells += (
-                ["", "", "", ""]
-                if late is None
-                else [
-                    short_percent(late.missed / late.runs),
-                    _digits(late.response_us["p99"]),
-                    _digits(late.response_us["max"]),
-                    "" if late.jitter_us is None else _digits(late.jitter_us["p99"]),
-                ]
-            )
-        table.add_row(Text(name), *cells)
-    return Group(table, Text("\n".join(caption)))
+        columns += [
+            _of_deadline("\nlate", lambda late: short_percent(late.missed / late.runs)),
+            _of_deadline("answered\nafter p99", lambda late: _digits(late.response_us["p99"])),
+            _of_deadline("\nmax µs", lambda late: _digits(late.response_us["max"])),
+            _of_deadline(
+                "begun late\nby p99 µs",
+                lambda late: "" if late.jitter_us is None else _digits(late.jitter_us["p99"]),
+            ),
+        ]
+    return _listed(result, columns, "\n".join(caption))
+
+
+def _of_deadline(heading: str, cell: Callable[[Deadline], str]) -> Column:
+    return heading, lambda row: "" if row.deadline is None else cell(row.deadline)
 
 
 def _starts_and_tails(result: BenchResult) -> RenderableType:
-    table = empty_table()
-    table.add_column("\nmodel", overflow="fold")
-    add_numbers(
-        table,
-        *("\nruns", "µs/run\nmean", "\np99.9", "\nmax"),
-        *("start to\nanswer s", "import\ns", "load\nms", "first\nrun µs"),
-    )
-    energy = any(row.energy_uj_per_sample is not None for row in result.results)
-    if energy:
-        add_numbers(table, "µJ per\nsample")
-    for name, row in _named(result):
-        start = row.cold_start
-        table.add_row(
-            Text(name),
-            f"{row.runs:,}",
-            *(_digits(row.latency_us[key]) for key in ("mean", "p999", "max")),
-            _digits(start.first_answer_seconds),
-            _digits(start.import_seconds),
-            _digits(start.load_seconds * 1e3),
-            _digits(start.first_run_us),
-            *([_optional(row.energy_uj_per_sample)] if energy else []),
-        )
+    columns: list[Column] = [
+        ("\nruns", lambda row: f"{row.runs:,}"),
+        *_latencies({"mean": "µs/run\nmean", "p999": "\np99.9", "max": "\nmax"}),
+        ("start to\nanswer s", lambda row: _digits(row.cold_start.first_answer_seconds)),
+        ("import\ns", lambda row: _digits(row.cold_start.import_seconds)),
+        ("load\nms", lambda row: _digits(row.cold_start.load_seconds * 1e3)),
+        ("first\nrun µs", lambda row: _digits(row.cold_start.first_run_us)),
+    ]
+    if any(row.energy_uj_per_sample is not None for row in result.results):
+        columns.append(("µJ per\nsample", lambda row: _optional(row.energy_uj_per_sample)))
     caption = "start: of a process of its own, the file being in the system's cache"
-    return Group(table, Text(caption))
+    return _listed(result, columns, caption)
 
 
 def _memory(result: BenchResult) -> RenderableType:
-    table = empty_table()
-    table.add_column("memory, MB\nmodel", overflow="fold")
-    add_numbers(table, "\npeak", "\nruntime", "\nmodel", "\nstate", "\nshared", "\nprivate")
-    for name, row in _named(result):
-        memory = row.memory
-        table.add_row(
-            Text(name),
-            *(
-                _optional(None if value is None else value / 1e6, 3)
-                for value in (
-                    *(memory.peak_rss_bytes, memory.runtime_bytes, memory.model_bytes),
-                    *(memory.state_bytes, memory.pss_bytes, memory.private_bytes),
-                )
-            ),
-        )
+    columns = [
+        ("\npeak", _megabytes("peak_rss_bytes")),
+        ("\nruntime", _megabytes("runtime_bytes")),
+        ("\nmodel", _megabytes("model_bytes")),
+        ("\nstate", _megabytes("state_bytes")),
+        ("\nshared", _megabytes("pss_bytes")),
+        ("\nprivate", _megabytes("private_bytes")),
+    ]
     caption = (
         "peak = runtime (Python, numpy, onnxruntime) + model (loaded and run) + state;\n"
         "shared: what other processes use, too, divided among them; private: without it"
     )
-    return Group(table, Text(caption))
+    return _listed(result, columns, caption, corner="memory, MB\nmodel")
+
+
+def _latencies(headings: Mapping[str, str]) -> list[Column]:
+    return [(heading, _latency(key)) for key, heading in headings.items()]
+
+
+def _latency(key: str) -> Callable[[GraphResult], str]:
+    return lambda row: _digits(row.latency_us[key])
+
+
+def _megabytes(key: str) -> Callable[[GraphResult], str]:
+    def cell(row: GraphResult) -> str:
+        value = getattr(row.memory, key)
+        return "?" if value is None else f"{value / 1e6:.3f}"
+
+    return cell
 
 
 def _conditions(result: BenchResult) -> str:
@@ -180,6 +154,24 @@ def _conditions(result: BenchResult) -> str:
     if found.busy_others is not None:
         facts.append(f"others used {found.busy_others:.0%} of the CPU time")
     return "while measuring: " + (", ".join(facts) or "nothing known about the machine")
+
+
+def _listed(
+    result: BenchResult,
+    columns: Sequence[Column],
+    caption: str,
+    corner: str = "\nmodel",
+    modes: bool = False,
+) -> RenderableType:
+    """A row a model, with a caption."""
+    table = empty_table()
+    table.add_column(corner, overflow="fold")
+    if modes:
+        table.add_column("\nmode", no_wrap=True)
+    add_numbers(table, *(heading for heading, _ in columns))
+    for name, row in zip(words.names([row.model for row in result.results]), result.results):
+        table.add_row(Text(name), *[row.mode] * modes, *(cell(row) for _, cell in columns))
+    return Group(table, Text(caption))
 
 
 def empty_table() -> Table:
@@ -210,15 +202,8 @@ def _caption(result: BenchResult) -> str:
     )
 
 
-def _named(result: BenchResult) -> Sequence[tuple[str, GraphResult]]:
-    """Give the rows, each with the name it is shown by."""
-    return list(zip(words.names([row.model for row in result.results]), result.results))
-
-
-def _optional(value: float | None, decimals: int | None = None) -> str:
-    if value is None:
-        return "?"
-    return _digits(value) if decimals is None else f"{value:.{decimals}f}"
+def _optional(value: float | None) -> str:
+    return "?" if value is None else _digits(value)
 
 
 def _digits(value: float) -> str:
