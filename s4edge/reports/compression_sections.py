@@ -17,7 +17,7 @@ from s4edge.model.sequence_model import SequenceModel
 from s4edge.reports.figures.budget import budget
 from s4edge.reports.figures.drawing import new_figure
 from s4edge.reports.figures.hankel import draw_hankel_values, lowest_value, mark_orders
-from s4edge.reports.figures.inline import inline
+from s4edge.reports.figures.inline import drawn, inline
 from s4edge.reports.figures.kernels import kernels
 from s4edge.reports.figures.poles import Cloud, draw_poles
 from s4edge.reports.figures.promised import promised
@@ -116,7 +116,7 @@ def trade_off_facts(told: Reported) -> Facts:
     error_curve = None
     if len(measured) > 1 or (measured and curve):
         label, at = "relative output error", _at(chosen, "output_error")
-        error_curve = _drawn(
+        error_curve = drawn(
             2.6, lambda axes: draw_trade_off(axes, measured, label, curve=curve, chosen=at)
         )
     return {
@@ -141,7 +141,7 @@ def _score(points: list[TradeOff], metric: str, chosen: TradeOff | None) -> Fact
     values = [(float(p.real_states), float(p.value or 0)) for p in scored]
     at = _at(chosen, "value") if chosen in scored else None
     percent = metric == "accuracy"
-    picture = _drawn(
+    picture = drawn(
         2.6, lambda axes: draw_trade_off(axes, values, metric, chosen=at, percent=percent)
     )
     best = "up" if metric == "accuracy" else "down"
@@ -200,10 +200,10 @@ def hankel_facts(told: Reported) -> Facts:
     shown = []
     for spectrum in told.spectra:
         kept = by_name[spectrum.name].after.stable.real_states[spectrum.loud]
-        picture = _drawn(2.5, partial(_draw_hankel, spectrum=spectrum, kept=kept, lowest=lowest))
+        picture = drawn(2.5, partial(_draw_hankel, spectrum=spectrum, kept=kept, lowest=lowest))
         shown.append({"spectrum": spectrum, "picture": picture})
-    drawn = {spectrum.name for spectrum in told.spectra}
-    return {"shown": shown, "missing": [name for name in by_name if name not in drawn]}
+    seen = {spectrum.name for spectrum in told.spectra}
+    return {"shown": shown, "missing": [name for name in by_name if name not in seen]}
 
 
 def _draw_hankel(axes: Axes, spectrum: Spectrum, kept: Int, lowest: float) -> None:
@@ -350,7 +350,7 @@ def certificate_facts(told: Reported) -> Facts:
     }
 
 
-# Cells and pictures
+# Cells
 
 
 def fraction(value: float | None) -> str:
@@ -373,9 +373,3 @@ def _metric_name(point: TradeOff) -> str:
 
 def _metric(point: TradeOff) -> str:
     return fraction(point.value) if point.metric == "accuracy" else _data(point.value)
-
-
-def _drawn(height: float, draw: Callable[[Axes], None]) -> Html:
-    with new_figure(height) as figure:
-        draw(figure.subplots())
-        return inline(figure)

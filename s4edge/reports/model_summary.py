@@ -13,6 +13,7 @@ from s4edge.model.configuration import backward_name
 from s4edge.model.history import in_short
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
+from s4edge.reports.numbers import duration
 
 
 def summarize(model: SequenceModel, rate: float | None = None) -> dict[str, Any]:
@@ -105,17 +106,7 @@ def summary_table(summary: dict[str, Any], name: str) -> Table:
         caption.append(f"{entry['did']}: {details}")
     rows = [row for layer in summary["layers"] for row in (layer, layer["backward"]) if row]
     timed = summary["rate"] is not None
-    # As Text, for a bracket in a name is no markup.
-    table = Table(
-        title=Text(name, style="table.title"),
-        title_justify="left",
-        caption=Text("\n".join(caption), style="table.caption"),
-        caption_justify="left",
-        box=rich.box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    table.add_column("layer", overflow="fold")
+    table = layer_table(name, "\n".join(caption))
     table.add_column("kind", min_width=8, overflow="fold")
     headings = [
         "chan-\nnels",
@@ -129,7 +120,7 @@ def summary_table(summary: dict[str, Any], name: str) -> Table:
     for layer in rows:
         constant, seconds = layer["slowest_time_constant"], layer["slowest_time_constant_seconds"]
         decays = ["grows" if constant is None else f"{constant:,.0f}"]
-        decays += ["" if seconds is None else _duration(seconds)] * timed
+        decays += ["" if seconds is None else duration(seconds)] * timed
         table.add_row(
             Text(layer["name"]),
             Text(layer["kind"]),
@@ -141,5 +132,17 @@ def summary_table(summary: dict[str, Any], name: str) -> Table:
     return table
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds * 1e3:,.3g} ms" if seconds < 0.9995 else f"{seconds:,.4g} s"
+def layer_table(title: str, caption: str, names: int | None = None) -> Table:
+    """A table with a column for layers, which is ``names`` wide at least."""
+    # As Text, for a bracket in a name is no markup.
+    table = Table(
+        title=Text(title, style="table.title"),
+        title_justify="left",
+        caption=Text(caption, style="table.caption"),
+        caption_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    table.add_column("layer", overflow="fold", min_width=names)
+    return table

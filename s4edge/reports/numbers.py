@@ -99,6 +99,11 @@ def short_percent(share: float | None, tenths: bool = False, nothing: str = NOTH
     return f"{value:.3g} %" if value < 99.95 else f"{value:,.0f} %"
 
 
+def duration(seconds: float) -> str:
+    """Write a time."""
+    return f"{seconds * 1e3:,.3g} ms" if seconds < 0.9995 else f"{seconds:,.4g} s"
+
+
 def bytes_text(count: int | None) -> str:
     """Write a number of bytes, MB = 10^6 bytes and kB = 10^3 bytes."""
     if count is None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import rich.box
 from rich.table import Table
 from rich.text import Text
 
 from s4edge.arrays import Float
 from s4edge.compression.states.spectrum import Spectrum, smaller_sizes
+from s4edge.reports.model_summary import layer_table
 from s4edge.reports.numbers import narrow
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -56,7 +56,7 @@ def hankel_table(spectra: list[Spectrum], width: int, ascii_only: bool) -> Table
             f" Bars: k from 1 to {longest}, full at 1, a factor of 3 for each step down, "
             f"empty below 1e-{_DECADES}."
         )
-    table = _table("Hankel singular values", caption, names)
+    table = layer_table("Hankel singular values", caption, names)
     table.add_column("channel", no_wrap=True)
     if chart:
         table.add_column("k=1" + f"{longest}".rjust(chart - 3), no_wrap=True)
@@ -91,7 +91,7 @@ def state_size_table(
         "with balanced truncation. These are bounds: s4edge compress measures the error."
     )
     names = _name_width([entry["name"] for entry in shown])
-    table = _table("What state size keeps which error", caption, names)
+    table = layer_table("What state size keeps which error", caption, names)
     table.add_column("channel", no_wrap=True)
     for size in sizes:
         table.add_column(f"state size\n{size}", justify="right", no_wrap=True)
@@ -103,20 +103,6 @@ def state_size_table(
             for kept in entry["state_sizes"]
         ]
         table.add_row(Text(entry["name"]), "median\nworst", *cells)
-    return table
-
-
-def _table(title: str, caption: str, names: int) -> Table:
-    table = Table(
-        title=Text(title, style="table.title"),
-        title_justify="left",
-        caption=Text(caption, style="table.caption"),
-        caption_justify="left",
-        box=rich.box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    table.add_column("layer", overflow="fold", min_width=names)
     return table
 
 

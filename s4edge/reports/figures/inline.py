@@ -5,15 +5,25 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from s4edge.reports.figures.drawing import new_figure
 from s4edge.reports.frame import Html
 from s4edge.reports.palette import DRAWN
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _DPI = 150
+
+
+def drawn(height: float, draw: Callable[[Axes], None]) -> Html:
+    """A figure of one pair of axes, which ``draw`` draws on; the height is in inches."""
+    with new_figure(height) as figure:
+        draw(figure.subplots())
+        return inline(figure)
 
 
 def inline(figure: Figure) -> Html:
