@@ -5,7 +5,7 @@ Units are in the headings: MB = 10^6 bytes, kB = 10^3 bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import rich.box
 from rich.console import Group, RenderableType
@@ -39,7 +39,10 @@ def bench_report(result: BenchResult, verbose: bool = False) -> list[RenderableT
 def bench_table(result: BenchResult) -> RenderableType:
     """Set models side by side, one row each: latencies per run, throughput, sizes."""
     columns: list[Column] = [
-        *_latencies({"min": "µs/run\nmin", "p50": "\np50", "p90": "\np90", "p99": "\np99"}),
+        ("µs/run\nmin", lambda row: _digits(row.latency_us["min"])),
+        ("\np50", lambda row: _digits(row.latency_us["p50"])),
+        ("\np90", lambda row: _digits(row.latency_us["p90"])),
+        ("\np99", lambda row: _digits(row.latency_us["p99"])),
         ("samples\nper s", lambda row: _digits(row.samples_per_second)),
         ("memory\nMB", lambda row: _digits(row.peak_rss_bytes / 1e6)),
         ("model\nkB", lambda row: _digits(row.model_bytes / 1e3)),
@@ -91,7 +94,9 @@ def _of_deadline(heading: str, cell: Callable[[Deadline], str]) -> Column:
 def _starts_and_tails(result: BenchResult) -> RenderableType:
     columns: list[Column] = [
         ("\nruns", lambda row: f"{row.runs:,}"),
-        *_latencies({"mean": "µs/run\nmean", "p999": "\np99.9", "max": "\nmax"}),
+        ("µs/run\nmean", lambda row: _digits(row.latency_us["mean"])),
+        ("\np99.9", lambda row: _digits(row.latency_us["p999"])),
+        ("\nmax", lambda row: _digits(row.latency_us["max"])),
         ("start to\nanswer s", lambda row: _digits(row.cold_start.first_answer_seconds)),
         ("import\ns", lambda row: _digits(row.cold_start.import_seconds)),
         ("load\nms", lambda row: _digits(row.cold_start.load_seconds * 1e3)),
@@ -117,14 +122,6 @@ def _memory(result: BenchResult) -> RenderableType:
         "shared: what other processes use, too, divided among them; private: without it"
     )
     return _listed(result, columns, caption, corner="memory, MB\nmodel")
-
-
-def _latencies(headings: Mapping[str, str]) -> list[Column]:
-    return [(heading, _latency(key)) for key, heading in headings.items()]
-
-
-def _latency(key: str) -> Callable[[GraphResult], str]:
-    return lambda row: _digits(row.latency_us[key])
 
 
 def _megabytes(key: str) -> Callable[[GraphResult], str]:
