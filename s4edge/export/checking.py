@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,15 +23,21 @@ _FEWEST_SAMPLES, _MOST_SAMPLES = 256, 4096
 
 @dataclass(frozen=True)
 class Wanted:
-    """White noise, or random tokens, and what the model gives after each sample.
+    """White noise, or random tokens, and what the model gives for it.
 
     Attributes:
-        x: (batch, samples, d_input) float32; tokens as floats.
-        y: (batch, samples, d_output), of the model in double precision.
+        x: (batch, samples, d_input) float32, or (batch, samples) tokens.
+        y: of the model in double precision, (batch, samples, d_output) after each sample; over
+            whole sequences its answers.
     """
 
-    x: NDArray[np.float32]
+    x: NDArray[Any]
     y: NDArray[np.float64]
+
+    @property
+    def samples(self) -> NDArray[np.float32]:
+        """(batch, samples, d_input), tokens as floats."""
+        return self.x if self.x.ndim == 3 else self.x[..., None].astype(np.float32)
 
     @property
     def largest(self) -> float:
@@ -38,20 +45,29 @@ class Wanted:
         return float(np.abs(self.y).max())
 
 
-def wanted_of_stream(model: SequenceModel) -> Wanted:
-    """For a model that streams, over as many samples as its slowest pole remembers."""
-    config = model.config
-    rng = np.random.default_rng(0)
-    slowest = max(block.systems.modes().log_pole.real.max(initial=-1) for block in model.blocks)
-    samples = int(np.clip(-3 / slowest, _FEWEST_SAMPLES, _MOST_SAMPLES))
-    samples = config.length or min(samples, config.exact_samples or samples)
+def wanted_of(model: SequenceModel, over_sequences: bool = False) -> Wanted:
+    """Of one sample after the other, or of whole sequences."""
+    config, rng = model.config, np.random.default_rng(0)
+    shape = (_BATCH, config.length or _samples_to_check(model, over_sequences))
     if config.encoder == "embedding":
-        tokens = rng.integers(0, config.d_input, (_BATCH, samples))
-        x, into = tokens[..., None].astype(np.float32), torch.from_numpy(tokens)
+        x: NDArray[Any] = rng.integers(0, config.d_input, shape)
+        into = torch.from_numpy(x)
     else:
-        x = rng.standard_normal((_BATCH, samples, config.d_input)).astype(np.float32)
+        x = rng.standard_normal((*shape, config.d_input)).astype(np.float32)
         into = torch.from_numpy(x).double()
         into = into.mT if config.channels_first else into
+    double = copy.deepcopy(model).double()
     with torch.no_grad():
-        y = copy.deepcopy(model).double().running(into)
+        y = double.answer(into) if over_sequences else double.running(into)
     return Wanted(x, (y.mT if config.channels_first else y).numpy())
+
+
+def _samples_to_check(model: SequenceModel, over_sequences: bool) -> int:
+    """As many as the slowest pole remembers, within bounds; past a cut of kernels if that holds."""
+    slowest = max(block.systems.modes().log_pole.real.max(initial=-1) for block in model.blocks)
+    samples = int(np.clip(-3 / slowest, _FEWEST_SAMPLES, _MOST_SAMPLES))
+    exact, stride = model.config.exact_samples, model.config.stride
+    if exact is not None:
+        samples = min(2 * exact, _MOST_SAMPLES) if over_sequences else min(samples, exact)
+    # Blocks that join samples want whole numbers of them.
+    return max(samples + -samples % stride, 4 * stride if stride > 1 else 1)

@@ -15,7 +15,17 @@ from models_by_hand import random_model
 from test_block_variants import BLOCKS, model_of
 
 from s4edge import S4EdgeError
-from s4edge.export.lowering import Constant, DiagonalSystems, Linear, lower
+from s4edge.export.lowering import (
+    Constant,
+    Convolution,
+    DiagonalSystems,
+    Downsample,
+    Linear,
+    NormOverTime,
+    PoolSequence,
+    lower,
+    lower_sequences,
+)
 from s4edge.export.lowering.program import state_width
 from s4edge.export.lowering.reference import FUNCTIONS, run
 from s4edge.model.activations import ELEMENTWISE
@@ -50,6 +60,19 @@ def check(model: SequenceModel, samples: int = SAMPLES) -> None:
 def test_every_kind_of_block(name: str) -> None:
     model = model_of(name)
     check(model, min(model.config.exact_samples or SAMPLES, SAMPLES))
+
+
+def test_whole_sequences_have_the_stages_of_streams_and_others() -> None:
+    found = set()
+    for name in BLOCKS:
+        model = model_of(name)
+        whole = lower_sequences(model)
+        found |= {type(stage.operation) for stage in whole.stages}
+        if model.config.streams:
+            stages = lower(model).stages
+            assert [s.name for s in stages] == [s.name for s in whole.stages]
+            assert [s.width for s in stages] == [s.width for s in whole.stages]
+    assert {Convolution, NormOverTime, Downsample, PoolSequence} <= found
 
 
 OUTPUTS: dict[str, dict[str, Any]] = {

@@ -15,7 +15,7 @@ import numpy as np
 from s4edge.errors import S4EdgeError
 from s4edge.export.c.source import Source, Trial, write
 from s4edge.export.c.weights import rounded_to_bytes
-from s4edge.export.checking import COARSE_TOLERANCE, TOLERANCE, Wanted, wanted_of_stream
+from s4edge.export.checking import COARSE_TOLERANCE, TOLERANCE, Wanted, wanted_of
 from s4edge.export.lowering import Program, lower
 from s4edge.export.lowering.reference import run
 from s4edge.files import check_writable, replacing, write_text
@@ -133,7 +133,7 @@ def export_c(
     program = lower(model)
     as_bytes = precision == "int8"
     rounded = program.rounded(rounded_to_bytes) if as_bytes else program
-    wanted = wanted_of_stream(model)
+    wanted = wanted_of(model)
     trial = _trial(rounded)
     description = _description(model, program, precision, chunk, rate)
 
@@ -245,7 +245,9 @@ def _tried(
         tries.append((cancelling, tolerance))
     for wide, bearable in tries:
         library = open_library(_put(text([], wide), file, compiler))
-        error = max(_difference(library, x, y) for x, y in zip(wanted.x, wanted.y, strict=True))
+        error = max(
+            _difference(library, x, y) for x, y in zip(wanted.samples, wanted.y, strict=True)
+        )
         if error <= bearable * wanted.largest and not library.selftest():
             return error, wide
     why = (

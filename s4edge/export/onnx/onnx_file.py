@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import torch
-from numpy.typing import NDArray
 
 from s4edge.data.dataset import Data
 from s4edge.data.metrics import Score, require_targets, score
 from s4edge.errors import S4EdgeError
+from s4edge.export.checking import COARSE_TOLERANCE, TOLERANCE, Wanted, wanted_of
 from s4edge.export.description import describe
 from s4edge.export.lowering import Program, lower, lower_sequences
 from s4edge.export.onnx.activation_ranges import activation_ranges
@@ -33,14 +31,6 @@ from s4edge.runtime.backends.onnx import METADATA_KEY
 from s4edge.runtime.description import Description
 
 MODES = ("step", "chunk", "sequence")
-
-# A graph further from its model than this, relative to the largest output, is not written. With
-# fewer bits it is for the person to judge; only what is no longer that model at all is held back.
-TOLERANCE = 1e-3
-COARSE_TOLERANCE = 0.5
-_CHECK_BATCH = 2
-# As long as the slowest pole remembers, within these.
-_FEWEST_SAMPLES, _MOST_SAMPLES = 256, 4096
 
 
 @dataclass(frozen=True)
@@ -148,6 +138,7 @@ def export_model(
     # States in float64 cost time: only where float32 has been seen not to do, and not where what is
     # lost is lost elsewhere.
     widths = (False, True) if precision == "fp32" or _cancels(program) else (False,)
+    wanted = wanted_of(model, over_sequences=mode == "sequence")
     with replacing(path) as temporary:
         for wide in widths:
             graph = _graph(program, mode, chunk, wide)
@@ -155,13 +146,13 @@ def export_model(
             onnx.checker.check_model(ir.to_proto(graph), full_check=True)
             chosen, activations, scores = _reduced(graph, precision, data, temporary, progress)
             _save(chosen, temporary, path)
-            difference, largest = _compare(model, temporary)
-            if difference <= tolerance * largest:
+            difference = _difference(temporary, wanted)
+            if difference <= tolerance * wanted.largest:
                 break
         else:
             raise S4EdgeError(
                 f"the graph differs from the model by {difference:.3g} where outputs reach "
-                f"{largest:.3g}: it is not written. {_remedy(model, precision)}"
+                f"{wanted.largest:.3g}: it is not written. {_remedy(model, precision)}"
             )
         head = None if model.head is None else write_head(model.head, path)
     return Exported(
@@ -173,7 +164,7 @@ def export_model(
         bytes=path.stat().st_size,
         opset=chosen.opset_imports[""],
         max_abs_error=difference,
-        max_abs_output=largest,
+        max_abs_output=wanted.largest,
         exact_samples=description.exact_samples,
         rate=rate,
         precision=precision,
@@ -281,49 +272,12 @@ def _describe(
     return description
 
 
-def _compare(model: SequenceModel, path: Path) -> tuple[float, float]:
-    """Largest difference of the graph to the model in float64, and largest output."""
-    config = model.config
+def _difference(path: Path, wanted: Wanted) -> float:
+    """Largest difference of the graph to the model."""
     graph = open_graph(path)
-    streams = graph.info.streams
-    x = _noise(model, config.length or _samples_to_check(model, streams))
-    expected = _outputs(copy.deepcopy(model).double(), x, streams)
-    if streams:
-        stream = Stream(graph, batch=_CHECK_BATCH)
-        tokens = config.encoder == "embedding"
-        samples = x[..., None].astype(np.float32) if tokens else x
-        got = np.concatenate([stream.extend(samples), stream.finish()], axis=1)
+    if graph.info.streams:
+        stream = Stream(graph, batch=len(wanted.x))
+        got = np.concatenate([stream.extend(wanted.samples), stream.finish()], axis=1)
     else:
-        got = predict(graph, x)
-    return float(np.abs(got - expected).max()), float(np.abs(expected).max())
-
-
-def _noise(model: SequenceModel, samples: int) -> NDArray[Any]:
-    """(batch, samples, d_input) white noise, or (batch, samples) random tokens."""
-    config, rng = model.config, np.random.default_rng(0)
-    if config.encoder == "embedding":
-        return rng.integers(0, config.d_input, (_CHECK_BATCH, samples))
-    shape = (_CHECK_BATCH, samples, config.d_input)
-    return rng.standard_normal(shape).astype(np.float32)
-
-
-def _outputs(model: SequenceModel, x: NDArray[Any], running: bool) -> NDArray[Any]:
-    """Of the model in its precision, time before features; after each sample if ``running``."""
-    into = torch.from_numpy(x)
-    if into.is_floating_point():
-        into = into.to(model.dtype)
-        into = into.mT if model.config.channels_first else into
-    with torch.no_grad():
-        y = model.running(into) if running else model.answer(into)
-    return np.asarray(y.mT if model.config.channels_first else y)
-
-
-def _samples_to_check(model: SequenceModel, streams: bool) -> int:
-    """As many as the slowest pole remembers, within bounds; past a cut of kernels if that holds."""
-    slowest = max(block.systems.modes().log_pole.real.max(initial=-1) for block in model.blocks)
-    samples = int(np.clip(-3 / slowest, _FEWEST_SAMPLES, _MOST_SAMPLES))
-    exact, stride = model.config.exact_samples, model.config.stride
-    if exact is not None:
-        samples = min(samples, exact) if streams else min(2 * exact, _MOST_SAMPLES)
-    # Blocks that join samples want whole numbers of them.
-    return max(samples + -samples % stride, 4 * stride if stride > 1 else 1)
+        got = predict(graph, wanted.x)
+    return float(np.abs(got - wanted.y).max())

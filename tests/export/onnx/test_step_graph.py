@@ -16,7 +16,9 @@ import s4edge
 from s4edge import S4EdgeError
 from s4edge.export.lowering import lower
 from s4edge.export.onnx import onnx_file
+from s4edge.model.systems import DiagonalSystems
 from s4edge.runtime import Stream, open_graph, predict
+from s4edge.systems.modes import Modes
 
 
 def test_a_ragged_model_streams_as_it_convolves(tmp_path: Path) -> None:
@@ -110,6 +112,26 @@ def test_slow_poles_do_not_drift(tmp_path: Path) -> None:
     assert np.abs(got - expected).max() < 1e-3 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("mode", ["step", "chunk", "sequence"])
+@pytest.mark.parametrize("pooling", ["mean", "none"])
+def test_feed_forward_layers_take_no_states(mode: str, pooling: str, tmp_path: Path) -> None:
+    """Nor does a model of nothing else fail for having none."""
+    model, path = random_model(pooling=pooling), tmp_path / "m.onnx"
+    whole = s4edge.export_onnx(model, path, mode).state_floats
+    floats = []
+    for block in reversed(model.blocks):
+        empty = Modes.make([], [], [], 6)
+        block.systems = DiagonalSystems.from_modes(
+            empty, np.ones(6), kind="feedforward", state_size=0, states_per_size=1
+        )
+        exported = s4edge.export_onnx(model, path, mode)
+        assert exported.max_abs_error < 1e-5 * exported.max_abs_output
+        floats.append(exported.state_floats)
+    if mode != "sequence":
+        pooled = 7 if pooling == "mean" else 0
+        assert whole > floats[0] > floats[1] == pooled + 2
+
+
 def test_a_graph_that_disagrees_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,9 +143,6 @@ def test_a_graph_that_disagrees_is_not_written(
 
 
 def test_growing_modes_are_refused_with_the_reason(tmp_path: Path) -> None:
-    from s4edge.model.systems import DiagonalSystems
-    from s4edge.systems.modes import Modes
-
     model = random_model(length=50)
     modes = Modes.from_rows(np.full((6, 1), 0.01 + 1j), np.full((6, 1), 0.1))
     systems = DiagonalSystems.from_modes(
