@@ -223,6 +223,9 @@ def _reach(tensors: Tensors, facts: Facts, shape: _Shape, version: str, grows: b
         length = known_length(facts, "")
         if length < cut:
             return _Reach(length, length, None, ())
+    else:
+        # Told among what is assumed.
+        facts.get("length", cut)
     note = (
         f"the softmax kernels are normalized over max_kernel_length={cut} samples; for shorter "
         "sequences upstream normalizes over their own length: set length to read it for such"

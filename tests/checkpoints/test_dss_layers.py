@@ -220,6 +220,13 @@ def test_softmax_with_max_kernel_length_is_normalized_over_that(length: int | No
     np.testing.assert_allclose(kernels(layer, 50)[0], by_hand(t, 12)[0], rtol=1e-9)
 
 
+def test_that_sequences_are_as_long_as_max_kernel_length_is_told_as_assumed() -> None:
+    for given, assumed in (({}, 12), ({"length": 50}, None)):
+        facts = Facts(Path("x.pt"), {}, {"max_kernel_length": 12, **given})
+        dss.READER.read(Tensors(Path("x.pt"), tensors()), facts, 3)
+        assert facts.assumed.get("length") == assumed
+
+
 def test_softmax_of_sequences_shorter_than_max_kernel_length() -> None:
     t = tensors()
     layer = read(t, {"max_kernel_length": 12, "length": 7, "epsilon": 0.0}, 3)
