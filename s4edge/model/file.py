@@ -80,7 +80,8 @@ def load_model(path: str | Path) -> SequenceModel:
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Copies lie in memory as tensors do that were not read: the same sums, to the bit.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         description = None if text is None else parse_json(text)
     except (SafetensorError, OSError, ValueError) as error:
         raise S4EdgeError(
