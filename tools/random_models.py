@@ -23,7 +23,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "random_models"))
+sys.path[:0] = [str(ROOT / "tests" / name) for name in ("random_models", "checkpoints")]
 
 from properties import PROPERTIES  # noqa: E402
 

@@ -19,6 +19,7 @@ from model_properties import (
     check_wrong_inputs,
 )
 from model_strategies import random_models
+from upstream_properties import check_upstream, random_upstreams
 
 
 @dataclass(frozen=True)
@@ -54,4 +55,5 @@ PROPERTIES: dict[str, Property] = {
     "full size": Property(check_full_size, random_compressions(), 20),
     "calibrate": Property(check_compress, random_compressions(calibrated=True), 5),
     "full size, calibrated": Property(check_full_size, random_compressions(calibrated=True), 5),
+    "upstream": Property(check_upstream, random_upstreams(), 20),
 }
