@@ -89,7 +89,8 @@ class Layout:
         place = np.arange(len(z)) - np.repeat(np.cumsum(counts) - counts, counts)
         pole = self.pole[:, :slots].copy()
         weight = np.zeros((modes.channels, slots), dtype=np.complex128)
-        pole[modes.channel, place] = z / self.steps[modes.channel, 0]
+        of_real, of_imaginary = self.steps[modes.channel].T
+        pole[modes.channel, place] = z.real / of_real + 1j * z.imag / of_imaginary
         weight[modes.channel, place] = modes.weight
         return pole, weight
 

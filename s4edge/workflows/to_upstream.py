@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from s4edge.checkpoints.source import UpstreamSource, at_layer, find_source, rea
 from s4edge.checkpoints.tensors import StateDict
 from s4edge.checkpoints.upstream_layer import UpstreamLayer
 from s4edge.checkpoints.write import check_output, tensors_holding, write_checkpoint
-from s4edge.compression.states.base import Method
+from s4edge.compression.states.base import Method, Use
 from s4edge.compression.states.common_poles import SharedModes, reduce_shared
 from s4edge.compression.states.methods.registry import find_method
 from s4edge.compression.states.mode_counts import reduce_to_mode_count
@@ -127,7 +128,8 @@ def _reduced(
     with threadpool_limits(1):
         for index, prefix in enumerate(source.prefixes):
             here = at_layer(source, prefix, original)
-            new, entries, used = _reduce_layer(here, prefix, int(state), reduce, method)
+            known = _for_length(method, reduce, here.length)
+            new, entries, used = _reduce_layer(here, prefix, int(state), known, method)
             methods.add(used)
             tensors |= {prefix + name: value for name, value in new.items()}
             layers += entries
@@ -138,6 +140,22 @@ def _reduced(
         state=int(state),
         layers=tuple(layers),
     )
+
+
+def _for_length(name: str, method: Method, length: Any) -> Method:
+    """A method that knows for how many samples kernels are used, where that is known.
+
+    Raises:
+        S4EdgeError: it is not, and the method needs it.
+    """
+    if isinstance(length, int):
+        return partial(method, use=Use(horizon=length))
+    if name == "finite-horizon":
+        raise S4EdgeError(
+            "finite-horizon needs the number of samples that kernels are used for: give the "
+            "length of the sequences with --set length=L, or take another method"
+        )
+    return method
 
 
 def _reduce_layer(

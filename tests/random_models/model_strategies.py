@@ -66,6 +66,8 @@ class Numbers:
         real_pairs: whether some pairs have an angle of exactly 0.
         double: whether systems are in float64 while all else is in float32.
         shared: whether channels of equally many modes have the same, but for their step sizes.
+        cancels: whether every second pair of a layer takes away most of what the one before it
+            gives; the weights of such systems are float64.
     """
 
     seed: int = 0
@@ -75,6 +77,7 @@ class Numbers:
     real_pairs: bool = False
     double: bool = False
     shared: bool = False
+    cancels: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,9 @@ class RandomModel:
         with torch.no_grad():
             for module in model.modules():
                 if isinstance(module, DiagonalSystems):
-                    _fill_systems(module, self.numbers, rng)
-                    if self.numbers.double:
+                    if self.numbers.double or self.numbers.cancels:
                         module.double()
+                    _fill_systems(module, self.numbers, rng)
                 else:
                     for name, parameter in module.named_parameters(recurse=False):
                         _set(parameter, _around(name, parameter.shape, rng))
@@ -164,9 +167,15 @@ def _fill_systems(systems: DiagonalSystems, numbers: Numbers, rng: np.random.Gen
         size = size * np.where(numbers.silent & (np.arange(len(owner)) % 3 == 1), 0.0, 1.0)
         if kind == "pair":
             angle = np.where(numbers.real_pairs & (np.arange(len(owner)) % 4 == 2), 0.0, angle)
+            weight = size[:, None] * rng.standard_normal((len(owner), 2))
+            if numbers.cancels:
+                first = np.flatnonzero((np.arange(len(owner) - 1) % 2 == 0) & (np.diff(owner) == 0))
+                decay[first + 1], angle[first + 1] = decay[first], angle[first] + 1e-3
+                weight[first] *= 1e4
+                weight[first + 1] = -weight[first]
             _set(systems.pair_log_decay, np.log(decay))
             _set(systems.pair_angle, angle)
-            _set(systems.pair_weight, size[:, None] * rng.standard_normal((len(owner), 2)))
+            _set(systems.pair_weight, weight)
         else:
             _set(systems.real_log_decay, np.log(decay))
             _set(systems.real_sign, sign)
@@ -193,6 +202,7 @@ def numbers(draw: st.DrawFn, slowest: float = 1e-4) -> Numbers:
         real_pairs=draw(_seldom()),
         double=draw(_seldom()),
         shared=draw(_seldom()),
+        cancels=draw(_seldom()),
     )
 
 

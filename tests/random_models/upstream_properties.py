@@ -16,8 +16,8 @@ from upstream_by_hand import DSS, S4D, TRANSFORMS, S4Block, Upstream, build, run
 
 import s4edge
 from s4edge import S4EdgeError
-from s4edge.checkpoints.write_upstream import compress_upstream
 from s4edge.compression.states.methods.registry import METHODS
+from s4edge.workflows.to_upstream import compress_checkpoint
 
 LENGTH, D_INPUT = 40, 2
 # Words of the reasons why upstream's layout cannot hold what is asked for.
@@ -100,6 +100,12 @@ def _outputs(path: Path, x: np.ndarray) -> np.ndarray:
         return s4edge.load(path)(torch.from_numpy(x).float()).double().numpy()
 
 
+def assert_refused_rightly(refused: S4EdgeError, out: Path) -> None:
+    assert_one_line(refused)
+    assert any(reason in str(refused) for reason in _REASONS), refused
+    assert not out.exists()
+
+
 def check_upstream(how: RandomUpstream) -> None:
     """Read as defined; written with fewer states, read back as defined; or refused by name."""
     layer = how.cls(how.features, how.d_state, how.seed, **how.options)
@@ -115,11 +121,9 @@ def check_upstream(how: RandomUpstream) -> None:
         defined = np.stack([run(layer, original, each, how.prenorm) for each in x])
         np.testing.assert_allclose(_outputs(path, x), defined, atol=1e-4, rtol=1e-4)
         try:
-            small = compress_upstream(path, how.state, out, method=how.method)
+            _, small = compress_checkpoint(path, how.state, out, method=how.method)
         except S4EdgeError as refused:
-            assert_one_line(refused)
-            assert any(reason in str(refused) for reason in _REASONS), refused
-            assert not out.exists()
+            assert_refused_rightly(refused, out)
             return
         written = torch.load(out, weights_only=True)["model"]
         told = json.loads(out.with_suffix(".json").read_text())["config"]["layer_kwargs"]
@@ -133,8 +137,6 @@ def check_upstream(how: RandomUpstream) -> None:
                 assert torch.equal(written[name], tensor), name
         defined = np.stack([run(layer, written, each, how.prenorm) for each in x])
         np.testing.assert_allclose(_outputs(out, x), defined, atol=1e-4, rtol=1e-4)
-        for entry in small.provenance.history[-1]["layers"]:
-            for error, bound in zip(
-                entry["channel_error"], entry["channel_error_bound"], strict=True
-            ):
+        for entry in small.provenance.history[-1].layers:
+            for error, bound in zip(entry.channel_error, entry.channel_error_bound, strict=True):
                 assert bound is None or error <= bound * (1 + 1e-4) + 1e-4

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from upstream_by_hand import DSS, S4D, S4Block, Upstream, build, run
 
 import s4edge
+from s4edge import S4EdgeError
 from s4edge.cli.main import cli
 from s4edge.compression.states.common_poles import SharedModes, reduce_shared, refit
 from s4edge.compression.states.methods.balanced import balanced_truncation
@@ -361,3 +362,35 @@ def test_more_states_are_not_worse(name: str, tmp_path: Path) -> None:
         errors.append(sum(np.square(layer.channel_h2_error).sum() for layer in layers))
     assert errors[1] < errors[0]
     assert errors[2] < 0.5 * errors[1]
+
+
+def test_one_dss_channel_keeps_its_two_step_sizes(tmp_path: Path) -> None:
+    """Its poles are its own then, and each part of them has a step size of its own."""
+    options = {"version": "exp"}
+    state_dict = build(DSS(1, BEFORE, seed=2, **options))
+    torch.save({"model": state_dict}, tmp_path / "model.pt")
+    kwargs = {"d_state": BEFORE, **options}
+    config = {"prenorm": True, "layer": DSS.classes, "layer_kwargs": kwargs}
+    (tmp_path / "model.json").write_text(json.dumps({"cls": "example.S4Model", "config": config}))
+    _, small = compress_checkpoint(
+        tmp_path / "model.pt", AFTER, tmp_path / "small.pt", method="modal"
+    )
+    before = s4edge.load(tmp_path / "model.pt").blocks[0].systems.modes()
+    kept = small.blocks[0].systems.modes()
+    # The modes that are kept are kept as they are.
+    assert np.abs(kept.pole[:, None] - before.pole).min(axis=1).max() < 1e-6
+
+
+def test_finite_horizon_takes_the_length_or_asks_for_it(tmp_path: Path) -> None:
+    save(tmp_path / "model.pt", S4D, {})
+    _, small = compress_checkpoint(
+        tmp_path / "model.pt", AFTER, tmp_path / "small.pt", method="finite-horizon"
+    )
+    assert small.blocks[0].systems.config.state_size == AFTER
+    content = json.loads((tmp_path / "model.json").read_text())
+    del content["L"]
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    with pytest.raises(S4EdgeError, match="--set length=L"):
+        compress_checkpoint(
+            tmp_path / "model.pt", AFTER, tmp_path / "small.pt", method="finite-horizon"
+        )
