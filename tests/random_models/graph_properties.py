@@ -52,7 +52,7 @@ def random_graphs(
     mode = draw(st.sampled_from(["step", "chunk", "chunk"])) if streams else "sequence"
     chunk = draw(st.none() | st.integers(1, 40)) if mode == "chunk" else None
     return RandomGraph(
-        draw(random_models(streams=streams, slowest=1e-3)),
+        draw(random_models(streams=streams, slowest=1e-3, cancels=True)),
         mode,
         chunk,
         draw(st.sampled_from(precisions)),

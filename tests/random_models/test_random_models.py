@@ -47,7 +47,7 @@ def literals_in(kind: Any) -> set[Any]:
 def test_every_field_is_drawn() -> None:
     seen: dict[str, set[str]] = {}
 
-    @settings(max_examples=500, derandomize=True, database=None, deadline=None)
+    @settings(max_examples=350, derandomize=True, database=None, deadline=None)
     @given(configurations(), heads())
     def draw(config: ModelConfig, head: HeadConfig) -> None:
         fields_of((config, head), seen)
