@@ -160,6 +160,11 @@ def assert_refused_rightly(
     said = str(refused)
     if how.method == "shared-modes" and "share" in said:
         return
+    if how.method == "finite-horizon" and "give a horizon" in said:
+        assert how.horizon is None
+        assert not how.sequences
+        assert model.config.length is None
+        return
     if any(sum(each.growing) for block in model.config.blocks for each in block.all_systems):
         assert "growing" in said
         assert state is None or state < int(said.rsplit(maxsplit=1)[1])
