@@ -64,13 +64,17 @@ def _systems(
     g: GraphBuilder, systems: DiagonalSystems, u: ir.Value, name: str, wide: bool
 ) -> ir.Value:
     D, terms = systems.feedthrough, []
-    # Backward, what is fed through is the sample to come, as the kernel's first tap.
-    if not systems.backward and (D.value.any() or not len(systems.modes.channel)):
-        terms.append(g.add("Mul", u, g.of_model(D, "D")))
+    if D.value.any() or not len(systems.modes.channel):
+        terms.append(g.add("Mul", _to_come(g, u) if systems.backward else u, g.of_model(D, "D")))
     if len(systems.modes.channel):
-        tap = D.value if systems.backward else np.zeros_like(D.value)
-        terms.append(_recurrence(g, systems, u, tap, f"{name}.", wide))
+        terms.append(_recurrence(g, systems, u, f"{name}.", wide))
     return _sum(g, terms)
+
+
+def _to_come(g: GraphBuilder, u: ir.Value) -> ir.Value:
+    """The next sample, which is what backward systems feed through; after the last, zeros."""
+    later = g.add("Slice", u, *(g.constant([each], "later") for each in (1, _END, 1)))
+    return g.add("Pad", later, g.constant([0, 0, 0, 0, 1, 0], "pads"))
 
 
 def _sum(g: GraphBuilder, terms: list[ir.Value]) -> ir.Value:
@@ -97,12 +101,9 @@ def _convolution(g: GraphBuilder, convolution: Convolution, x: ir.Value) -> ir.V
 
 
 def _recurrence(
-    g: GraphBuilder, systems: DiagonalSystems, v: ir.Value, tap: Float, prefix: str, wide: bool
+    g: GraphBuilder, systems: DiagonalSystems, v: ir.Value, prefix: str, wide: bool
 ) -> ir.Value:
-    """What systems give over whole sequences (batch, length, channels), chunk by chunk.
-
-    ``tap`` (channels,) is added to their kernels' first.
-    """
+    """What systems' states give over whole sequences (batch, length, channels), chunk by chunk."""
     slots, backward = lay_out([systems.modes], wide), systems.backward
     channels = systems.modes.channels
     # Filled up to whole chunks, with zeros that nothing before them hears and nothing after reads.
@@ -124,7 +125,6 @@ def _recurrence(
     steps = range(_CHUNK - 1, -1, -1) if backward else range(1, _CHUNK + 1)
     from_states = leaving(g, slots, before, np.stack([slots.leaving(t) for t in steps]), "batched")
     kernel = systems.modes.kernel(_CHUNK)
-    kernel[:, 0] += tap
     inner = per_channel(g, chunks, _within_chunk(kernel, backward), "batched")
     y = g.add("Reshape", g.add("Add", inner, from_states), g.add("Shape", filled))
     return g.add("Slice", y, zeros, length, g.constant([1], "axis"))
