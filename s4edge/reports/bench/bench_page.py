@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from s4edge.bench import words
 from s4edge.reports import frame, palette
 from s4edge.reports.bench import cells, plots
+from s4edge.reports.bench.columns import Column, Row, count, name, number, scaled, table
 from s4edge.reports.bench.device import EMULATED, conditions
 from s4edge.reports.frame import Html, html, paragraph
 from s4edge.reports.numbers import bytes_text, counted, digits, short_percent
-
-Row = Mapping[str, Any]
-# A heading, and the cell of a row.
-Column = tuple[str, Callable[[Row], str]]
 
 # Rows of a table that only programs read.
 _MOST_ROWS = 500
@@ -141,36 +138,42 @@ def _times(results: Sequence[Row], answer: words.Answer) -> Html:
             )
         )
     columns: list[Column] = [
-        ("model", _name),
+        ("model", name("name")),
         ("mode", lambda row: row["mode"]),
-        ("samples\nper run", lambda row: frame.count(row["samples_per_run"])),
-        ("time per\nsample, µs", _number("us_per_sample")),
-        ("samples\nper second", _number("samples_per_second")),
+        ("samples\nper run", count("samples_per_run")),
+        ("time per\nsample, µs", number("us_per_sample")),
+        ("samples\nper second", number("samples_per_second")),
     ]
     if ratios:
         columns.append(("ratio to\nthe first", lambda row: cells.ratio(row.get("ratio"))))
     if any(row.get("real_time_factor") is not None for row in results):
         columns += [
             ("sample\nrate, Hz", lambda row: cells.setting(row.get("rate_hz"))),
-            ("real-time\nfactor", _number("real_time_factor")),
+            ("real-time\nfactor", number("real_time_factor")),
         ]
     if any(row.get("energy_uj_per_sample") is not None for row in results):
-        columns.append(("energy per\nsample, µJ", _number("energy_uj_per_sample")))
+        columns.append(("energy per\nsample, µJ", number("energy_uj_per_sample")))
     columns += [
-        ("runs", lambda row: frame.count(row["runs"])),
-        ("threads", lambda row: frame.count(row["threads"])),
+        ("runs", count("runs")),
+        ("threads", count("threads")),
         ("state size", lambda row: cells.setting(row.get("state_size"))),
     ]
     rounds = [
-        [_name(row), str(index + 1), cells.number(turn["us_per_sample"]), frame.count(turn["runs"])]
+        dict(turn, name=row["name"], round=str(index + 1))
         for row in results
         for index, turn in enumerate(row["rounds"])
     ]
-    return html(
-        frame.grid(figures),
-        _table(columns, results),
-        _details("round", ["model", "round", "µs per sample", "runs"], rounds),
+    details = _details(
+        "round",
+        [
+            ("model", name("name")),
+            ("round", lambda turn: turn["round"]),
+            ("µs per sample", number("us_per_sample")),
+            ("runs", count("runs")),
+        ],
+        rounds,
     )
+    return html(frame.grid(figures), table(columns, results), details)
 
 
 def _emulated(answer: words.Answer) -> Html:
@@ -189,35 +192,35 @@ def _latencies(results: Sequence[Row]) -> Html:
         if edges
     ]
     columns: list[Column] = [
-        ("model, µs per run", _name),
-        *((name, _number("latency_us", key)) for key, name in _LATENCIES),
+        ("model, µs per run", name("name")),
+        *((name, number("latency_us", key)) for key, name in _LATENCIES),
     ]
     told = (
         "How many runs took how long. Both axes are logarithmic, and the one of time is the same "
         "for all models."
     )
-    return html(paragraph(told), frame.grid(figures), _table(columns, results))
+    return html(paragraph(told), frame.grid(figures), table(columns, results))
 
 
 def _deadlines(results: Sequence[Row]) -> Html:
     told = [row for row in results if row.get("deadline")]
     columns: list[Column] = [
-        ("model", _name),
-        ("deadline,\nµs", _number("deadline", "us")),
-        ("period,\nµs", _number("deadline", "period_us")),
-        ("runs", lambda row: frame.count(row["deadline"]["runs"])),
-        ("missed", lambda row: frame.count(row["deadline"]["missed"])),
+        ("model", name("name")),
+        ("deadline,\nµs", number("deadline", "us")),
+        ("period,\nµs", number("deadline", "period_us")),
+        ("runs", count("deadline", "runs")),
+        ("missed", count("deadline", "missed")),
         ("missed, %", lambda row: cells.share(row["deadline"]["missed_fraction"])),
     ]
     for key, what in (("response_us", "response, µs"), ("jitter_us", "jitter, µs")):
         for at in ("p50", "p99", "max"):
-            columns.append((f"{what}\n{at}", _number("deadline", key, at)))
+            columns.append((f"{what}\n{at}", number("deadline", key, at)))
     what = (
         "The response goes from when a run was due to when its answer was there; the jitter is how "
         "late a run began that was waited for. Without a period each run is due when the one "
         "before is over."
     )
-    return html(paragraph(what), _table(columns, told))
+    return html(paragraph(what), table(columns, told))
 
 
 def _timeline(answer: words.Answer) -> Html:
@@ -229,21 +232,20 @@ def _timeline(answer: words.Answer) -> Html:
     note = "Throttled where the ground is red. " if throttled else ""
     if any((row["deadline"] or {}).get("period_us") for row in answer["results"]):
         note += "Between the stretches runs were paced: see Deadlines."
-    rows = [
-        [
-            cells.number(turn["seconds"]),
-            shown[turn["model"]],
-            cells.number(turn["us_per_sample"]),
-            cells.number(turn["temperature_c"]),
-            cells.number(turn["clock_mhz"]),
-            words.NOTHING if turn["throttled"] is None else ("yes" if turn["throttled"] else "no"),
-        ]
-        for turn in turns
+    columns: list[Column] = [
+        ("seconds", number("seconds")),
+        ("model", lambda turn: shown[turn["model"]]),
+        ("µs per sample", number("us_per_sample")),
+        ("°C", number("temperature_c")),
+        ("MHz", number("clock_mhz")),
+        (
+            "throttled",
+            lambda turn: {None: words.NOTHING, True: "yes", False: "no"}[turn["throttled"]],
+        ),
     ]
-    head = ["seconds", "model", "µs per sample", "°C", "MHz", "throttled"]
     told = html(note.strip(), _emulated(answer))
     figure = frame.figure("Turn by turn", told, plots.timeline(turns, shown), keys)
-    return html(frame.grid([figure]), _details("turn", head, rows))
+    return html(frame.grid([figure]), _details("turn", columns, turns))
 
 
 def _memory(results: Sequence[Row]) -> Html:
@@ -272,68 +274,37 @@ def _memory(results: Sequence[Row]) -> Html:
         plots.bars("Peak resident memory", shown, "MB (10^6 bytes)"),
         keys,
     )
-    columns: list[Column] = [("model", _name)]
-    for key, heading in (
-        ("peak_rss_bytes", "peak\nresident, MB"),
-        ("runtime_bytes", "runtime,\nMB"),
-        ("model_bytes", "model,\nMB"),
-        ("state_bytes", "state,\nMB"),
-        ("pss_bytes", "proportional\n(PSS), MB"),
-        ("private_bytes", "private,\nMB"),
-    ):
-        columns.append((heading, _megabytes(key)))
-    columns += [
-        ("graph’s file,\nkB", lambda row: cells.scaled(row["model_bytes"], 1e3)),
-        ("kept per\nstream, kB", lambda row: cells.scaled(row["state_bytes"], 1e3)),
+    columns = [
+        ("model", name("name")),
+        ("peak\nresident, MB", scaled(1e6, "memory", "peak_rss_bytes")),
+        ("runtime,\nMB", scaled(1e6, "memory", "runtime_bytes")),
+        ("model,\nMB", scaled(1e6, "memory", "model_bytes")),
+        ("state,\nMB", scaled(1e6, "memory", "state_bytes")),
+        ("proportional\n(PSS), MB", scaled(1e6, "memory", "pss_bytes")),
+        ("private,\nMB", scaled(1e6, "memory", "private_bytes")),
+        ("graph’s file,\nkB", scaled(1e3, "model_bytes")),
+        ("kept per\nstream, kB", scaled(1e3, "state_bytes")),
     ]
-    return html(frame.grid([figure]), _table(columns, results))
-
-
-def _megabytes(key: str) -> Callable[[Row], str]:
-    return lambda row: cells.scaled(row["memory"][key], 1e6)
+    return html(frame.grid([figure]), table(columns, results))
 
 
 def _start(results: Sequence[Row]) -> Html:
     columns: list[Column] = [
-        ("model", _name),
-        ("first\nanswer, s", _number("cold_start", "first_answer_seconds")),
-        ("import, s", _number("cold_start", "import_seconds")),
-        ("load the\ngraph, s", _number("cold_start", "load_seconds")),
-        ("first run,\nµs", _number("cold_start", "first_run_us")),
+        ("model", name("name")),
+        ("first\nanswer, s", number("cold_start", "first_answer_seconds")),
+        ("import, s", number("cold_start", "import_seconds")),
+        ("load the\ngraph, s", number("cold_start", "load_seconds")),
+        ("first run,\nµs", number("cold_start", "first_run_us")),
     ]
     told = (
         "From the start of a process to its first answer, with the parts of it that are known; "
         "files may have been in the system’s cache."
     )
-    return html(paragraph(told), _table(columns, results))
+    return html(paragraph(told), table(columns, results))
 
 
-# Cells
-
-
-def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Html:
-    head = [heading for heading, _ in columns]
-    return frame.table(head, [[cell(row) for _, cell in columns] for row in rows])
-
-
-def _number(*keys: str) -> Callable[[Row], str]:
-    """The cell of what stands under these keys, one within the other."""
-
-    def cell(row: Row) -> str:
-        found: Any = row
-        for key in keys:
-            found = (found or {}).get(key)
-        return cells.number(found)
-
-    return cell
-
-
-def _details(what: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
+def _details(what: str, columns: Sequence[Column], rows: Sequence[Row]) -> Html:
     """A table that is folded away."""
     left_out = len(rows) - _MOST_ROWS
     more = paragraph(f"{left_out:,} more are in the JSON.", "quiet") if left_out > 0 else ""
-    return frame.folded(counted(len(rows), what), html(frame.table(head, rows[:_MOST_ROWS]), more))
-
-
-def _name(row: Row) -> str:
-    return cells.name(row["name"])
+    return frame.folded(counted(len(rows), what), html(table(columns, rows[:_MOST_ROWS]), more))

@@ -7,15 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from s4edge.bench import words
+from s4edge.reports.bench.columns import Column, Row, known
 from s4edge.reports.bench.device import EMULATED, board_line, condition_line, device_line
 from s4edge.reports.numbers import digits, ratio_text, short_percent
 
 # What Markdown or HTML would take for its own; "@" and "#" would call people and issues.
 _SIGNS = re.compile(r"([\\`*_\[\]<>&|~@#$])")
-
-Row = Mapping[str, Any]
-# A heading, and what a row has there.
-Column = tuple[str, Callable[[Row], str]]
 
 
 def bench_markdown(answer: words.Answer) -> str:
@@ -67,24 +64,19 @@ def compare_markdown(comparison: Mapping[str, Any]) -> str:
     columns: list[Column] = [
         ("model", lambda row: row["name"]),
         ("from", lambda row: _label(row["board"])),
-        ("µs/sample", _known(lambda row: digits(row["us_per_sample"]))),
+        ("µs/sample", known(lambda row: digits(row["us_per_sample"]))),
         (
             f"ratio to {_label(boards[0])}",
-            _known(lambda row: ratio_text(row["ratio"])),
+            known(lambda row: ratio_text(row["ratio"])),
         ),
-        ("p99 µs/run", _known(lambda row: digits(row["latency_us"]["p99"]))),
-        ("memory MB", _known(lambda row: digits(row["peak_rss_bytes"] / 1e6))),
-        ("state kB", _known(lambda row: digits(row["state_bytes"] / 1e3))),
+        ("p99 µs/run", known(lambda row: digits(row["latency_us"]["p99"]))),
+        ("memory MB", known(lambda row: digits(row["peak_rss_bytes"] / 1e6))),
+        ("state kB", known(lambda row: digits(row["state_bytes"] / 1e3))),
     ]
     alarm = f"**{EMULATED}**" if any(map(words.is_emulated, boards)) else ""
     listed = "\n".join(f"- {_label(board)}: {escape(board_line(board))}" for board in boards)
     parts = (alarm, _warnings(comparison["warnings"]), table(columns, rows), listed)
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _known(cell: Callable[[Row], str]) -> Callable[[Row], str]:
-    """The cell where the model was measured."""
-    return lambda row: words.NOTHING if row["measured"] is None else cell(row)
 
 
 def _label(board: Row) -> str:
