@@ -174,7 +174,7 @@ class GraphBuilder:
 
 def without_node_names(graph: ir.Graph) -> None:
     """Those of their outputs say as much; names that a graph gives to its nodes take room."""
-    for node in graph:
+    for node in ir.traversal.RecursiveGraphIterator(graph):
         node.name = None
 
 

@@ -40,7 +40,7 @@ def sequence_graph(program: Program, wide: bool = False) -> ir.Model:
 
     values = {"x": g.input("x", ["batch", "length", program.d_input])}
     own: Own = {
-        DiagonalSystems: lambda systems, x, stage: _systems(g, systems, x, stage.name, wide),
+        DiagonalSystems: lambda systems, x, stage: _systems(g, systems, x, stage.part, wide),
         Convolution: lambda convolution, x, stage: _convolution(g, convolution, x),
         NormOverTime: lambda norm, x, stage: _norm(g, norm, x),
         Downsample: lambda downsample, x, stage: _downsample(g, downsample, x, stage.width),
@@ -61,13 +61,14 @@ def _samples_out(program: Program) -> Shape:
 
 
 def _systems(
-    g: GraphBuilder, systems: DiagonalSystems, u: ir.Value, name: str, wide: bool
+    g: GraphBuilder, systems: DiagonalSystems, u: ir.Value, part: str, wide: bool
 ) -> ir.Value:
     D, terms = systems.feedthrough, []
     if D.value.any() or not len(systems.modes.channel):
         terms.append(g.add("Mul", _to_come(g, u) if systems.backward else u, g.of_model(D, "D")))
     if len(systems.modes.channel):
-        terms.append(_recurrence(g, systems, u, f"{name}.", wide))
+        prefix = part.replace("blocks.", "block") + ("_back_" if systems.backward else "_")
+        terms.append(_recurrence(g, systems, u, prefix, wide))
     return _sum(g, terms)
 
 
@@ -149,11 +150,9 @@ def _handed_on(
     body.output("next", body.add("Add", decayed, left), shape, slots.dtype)
     body.output("before", state, shape, slots.dtype)
     batch = g.add("Gather", g.add("Shape", entered), g.constant([0], "index"), axis=0)
-    zeros = g.add(
-        "ConstantOfShape",
-        g.concat([batch, g.constant([2 * slots.count], "width")], axis=0),
-        value=ir.tensor(np.zeros(1, slots.dtype)),
-    )
+    size = g.concat([batch, g.constant([2 * slots.count], "width")], axis=0)
+    zero = {"value": ir.tensor([0.0], ir.DataType.DOUBLE)} if slots.wide else {}
+    zeros = g.add("ConstantOfShape", size, **zero)
     direction = [int(backward)]
     _, before = g.add_many(
         "Scan", [f"{prefix}last", f"{prefix}befores"], zeros, entered,
