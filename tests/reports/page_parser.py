@@ -6,19 +6,18 @@ import math
 import re
 from html.parser import HTMLParser
 
-VOID = {"meta", "br", "hr"}
+VOID = {"meta", "br", "hr", "link", "img"}
 DRAWN = {"rect", "line", "circle", "polyline"}
 
 
-class Page(HTMLParser):
+class Parsed(HTMLParser):
     """What was opened, with its text.
 
     Attributes:
         tags: names and attributes, in order.
         values: of all ``data`` elements.
         text: all of it that is shown, by the section's id.
-        tables: of each section, as rows of cells' texts.
-        pictures: of each section, the pieces that its pictures are drawn of.
+        cells: of each section's tables, as rows of (text, exact value).
     """
 
     def __init__(self, source: str) -> None:
@@ -28,32 +27,31 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.values: list[float] = []
         self.text: dict[str, str] = {}
-        self.tables: dict[str, list[list[list[str]]]] = {}
-        self.pictures: dict[str, list[list[tuple[str, dict[str, str | None]]]]] = {}
+        self.cells: dict[str, list[list[list[tuple[str, float | None]]]]] = {}
         self.section = ""
-        self._cell: str | None = None
+        self._cell: tuple[str, float | None] | None = None
         self.feed(source)
         self.close()
         assert self.open == []
-        self._check()
+        self.ids = [str(found["id"]) for _, found in self.tags if "id" in found]
+        assert len(self.ids) == len(set(self.ids))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
         self.tags.append((tag, found))
         if tag in ("section", "header"):
             self.section = str(found["id"])
-        if tag == "svg":
-            self.pictures.setdefault(self.section, []).append([])
-        if tag in ("svg", "text", *DRAWN):
-            self.pictures[self.section][-1].append((tag, found))
+            self.cells[self.section] = []
         if tag == "table":
-            self.tables.setdefault(self.section, []).append([])
+            self.cells[self.section].append([])
         if tag == "tr":
-            self.tables[self.section][-1].append([])
+            self.cells[self.section][-1].append([])
         if tag in ("td", "th"):
-            self._cell = ""
+            self._cell = "", None
         if tag == "data":
             self.values.append(float(str(found["value"])))
+            if self._cell is not None:
+                self._cell = self._cell[0], self.values[-1]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -66,23 +64,46 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
         if tag in ("td", "th"):
             assert self._cell is not None
-            self.tables[self.section][-1][-1].append(self._cell)
+            self.cells[self.section][-1][-1].append(self._cell)
             self._cell = None
 
     def handle_data(self, data: str) -> None:
         if "style" not in self.open:
             self.text[self.section] = self.text.get(self.section, "") + data
         if self._cell is not None:
-            self._cell += data
+            self._cell = self._cell[0] + data, self._cell[1]
+
+
+class Page(Parsed):
+    """A page that draws its pictures itself.
+
+    Attributes:
+        tables: of each section, as rows of cells' texts.
+        pictures: of each section, the pieces that its pictures are drawn of.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.pictures: dict[str, list[list[tuple[str, dict[str, str | None]]]]] = {}
+        super().__init__(source)
+        self.tables = {
+            section: [[[text for text, _ in row] for row in table] for table in tables]
+            for section, tables in self.cells.items()
+        }
+        self._check()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        super().handle_starttag(tag, attrs)
+        if tag == "svg":
+            self.pictures.setdefault(self.section, []).append([])
+        if tag in ("svg", "text", *DRAWN):
+            self.pictures[self.section][-1].append(self.tags[-1])
 
     def _check(self) -> None:
         """Nothing is fetched or run; pictures tell what they show and stay in their frames."""
         assert not re.search(r'src=|@import|url\(|<link|<script|<iframe| on\w+="', self.source)
         assert not re.search(r'href="(?!#)', self.source)
-        ids = [found["id"] for _, found in self.tags if "id" in found]
-        assert len(ids) == len(set(ids))
         links = [found["href"] for tag, found in self.tags if tag == "a"]
-        assert {str(link)[1:] for link in links} <= set(ids)
+        assert {str(link)[1:] for link in links} <= set(self.ids)
         assert "prefers-color-scheme: dark" in self.source
         after = [tag for tag, _ in self.tags]
         for index, tag in enumerate(after):

