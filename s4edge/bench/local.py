@@ -199,7 +199,14 @@ def _result(
         state_bytes=info.state_bytes,
         state_size=info.state_size,
         energy_uj_per_sample=None if model.energy_uj is None else model.energy_uj / samples,
+        python_us=_python_us(model, latency_us["p50"]),
     )
+
+
+def _python_us(model: Measured, run_us: float) -> float | None:
+    if not model.call_ns:
+        return None
+    return max(float(np.median(model.call_ns)) / 1e3 - run_us, 0.0)
 
 
 def _deadline(model: Measured, us: float) -> Deadline | None:

@@ -46,6 +46,7 @@ class Measured:
         jitter: of those that were waited for, from due to begun.
         paced_missed: runs at pace that were over after the deadline.
         pace: how those are placed; None without any.
+        call_ns: what a call from Python takes, of each turn that tells.
         energy_uj: energy of the turns back to back, None where nothing counts it.
     """
 
@@ -63,6 +64,7 @@ class Measured:
         self.response, self.jitter = Summary(), Summary()
         self.paced_missed = 0
         self.pace: Pace | None = None
+        self.call_ns: list[float] = []
         self.energy_uj: float | None = 0.0
 
     @property
@@ -198,6 +200,8 @@ class Measuring:
         if model.energy_uj is not None:
             model.energy_uj = None if energy is None else model.energy_uj + energy
         model.missed += answer["missed"]
+        if answer["call_ns"] is not None:
+            model.call_ns.append(answer["call_ns"])
         model.latencies = model.latencies.plus(found)
         model.rounds.append(Round(us_per_sample, found.runs))
         self.watch.turn(str(model.info.path), us_per_sample)

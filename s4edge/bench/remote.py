@@ -30,6 +30,7 @@ from typing import IO, Any
 
 from s4edge.bench.file import parse_bench
 from s4edge.errors import S4EdgeError
+from s4edge.runtime.c_source import header_of
 
 # How a bench tells its progress in a pipe, where the environment variable asks for it: lines
 # on standard error, this word and a fraction. See s4edge/cli/terminal.py.
@@ -216,7 +217,12 @@ class RemoteBench:
             fileobj=archive, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8"
         ) as tar:
             text = self._run_file().encode("utf-8", "surrogateescape")
-            for name, content in (("run", text), *zip(self._inside, map(_read, self._graphs))):
+            files = [
+                (f"{index}/{file.name}", _read(file))
+                for index, path in enumerate(self._graphs)
+                for file in _with_header(path)
+            ]
+            for name, content in (("run", text), *files):
                 entry = tarfile.TarInfo(name)
                 entry.size, entry.mode = len(content), 0o600
                 tar.addfile(entry, io.BytesIO(content))
@@ -487,6 +493,11 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise S4EdgeError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _with_header(path: Path) -> list[Path]:
+    """What has to be copied for a model to be run: C comes with its header."""
+    return [path, header_of(path)] if path.suffix == ".c" else [path]
 
 
 def _quoted(word: str) -> str:

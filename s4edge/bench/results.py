@@ -187,6 +187,8 @@ class GraphResult:
         state_size: state size of the model's layers, None where they differ or have none.
         energy_uj_per_sample: energy of the whole processor per sample in µJ, None where nothing
             counts it.
+        python_us: what a call from Python adds to a run that is timed within the model's library;
+            None where runs are timed in Python.
     """
 
     TOLD = ("peak_rss_bytes", "baseline_rss_bytes", "load_seconds")
@@ -211,6 +213,7 @@ class GraphResult:
     state_bytes: Count
     state_size: Amount | None
     energy_uj_per_sample: Amount | None
+    python_us: Amount | None = None
 
     @property
     def peak_rss_bytes(self) -> Count:

@@ -7,8 +7,9 @@ run, and then obeys one command per line of standard input, answering each with 
 
     (at the start)        {"ready": true, "runtime_bytes": ..., "memory_is_told": ...,
                           "import_seconds": ..., "load_seconds": ..., "first_run_us": ...}
-    run SECONDS [US]      {"latency_ns": {...}, "missed": ..., "cpu_seconds": ...}
-                          runs back to back; missed: those longer than US
+    run SECONDS [US]      {"latency_ns": {...}, "missed": ..., "call_ns": ..., "cpu_seconds": ...}
+                          runs back to back; missed: those longer than US; call_ns: what a call
+                          from Python takes where the model has a clock of its own, else null
     pace RUNS PERIOD_US US
                           {"response_ns": {...}, "jitter_ns": {...}, "missed": ...,
                           "cpu_seconds": ...}
@@ -75,6 +76,8 @@ class Worker:
         start = time.perf_counter()
         self.step()
         self.first_run_us = (time.perf_counter() - start) * 1e6
+        self._has_clock = self._stream.timed(self._samples[:1, 0][None]) is not None
+        self._steps += self._has_clock
 
     def step(self) -> None:
         """Take in the next samples."""
@@ -93,6 +96,8 @@ class Worker:
         latencies.clear()
         limit = float("inf") if limit_us is None else limit_us * 1e3
         missed = 0
+        if self._has_clock:
+            return self._run_timed(seconds, limit)
         end = clock() + int(seconds * 1e9)
         while True:
             if self._runs is not None and self._steps % self._runs == 0:
@@ -106,7 +111,41 @@ class Worker:
             self._steps += 1
             if now >= end:
                 break
-        return {"latency_ns": latencies.summary().to_json(), "missed": missed}
+        return {"latency_ns": latencies.summary().to_json(), "missed": missed, "call_ns": None}
+
+    def _run_timed(self, seconds: float, limit_ns: float) -> Mapping[str, object]:
+        """The same where the model itself times its runs, as a C program would make them.
+
+        What a call from here takes is measured beside, at every so manieth run.
+        """
+        clock, calls = time.perf_counter_ns, []
+        missed = 0
+        end = clock() + int(seconds * 1e9)
+        while True:
+            left = len(self._samples)
+            if self._runs is not None:
+                left = min(left, self._runs - self._steps % self._runs)
+                if self._steps % self._runs == 0:
+                    self._stream.reset()
+            at = self._steps % len(self._samples)
+            block = self._samples[at : at + left, 0][None]
+            found = self._stream.timed(block)
+            assert found is not None
+            for nanoseconds in found.astype(np.int64).tolist():
+                self._latencies.add(nanoseconds)
+                missed += nanoseconds > limit_ns
+            self._steps += block.shape[1]
+            start = clock()
+            self.step()
+            now = clock()
+            calls.append(now - start)
+            if now >= end:
+                break
+        return {
+            "latency_ns": self._latencies.summary().to_json(),
+            "missed": missed,
+            "call_ns": float(np.median(calls)),
+        }
 
     def pace(self, runs: int, period_us: float, deadline_us: float) -> Mapping[str, object]:
         """Stream at the pace at which samples come."""

@@ -35,7 +35,7 @@ def _newest() -> Path:
 
 
 @click.command()
-@click.argument("models", nargs=-1, type=click.Path(path_type=Path), metavar="[MODEL.onnx]...")
+@click.argument("models", nargs=-1, type=click.Path(path_type=Path), metavar="[MODEL]...")
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -131,14 +131,16 @@ def bench(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Measure latency and memory of exported graphs on this machine, or on a board.
+    """Measure latency and memory of exported models on this machine, or on a board.
 
-    Several models are measured in turns and shown side by side, with the ratio of their times to
-    the first's. Without MODEL.onnx it takes the newest graph here. Ctrl-C ends it early and keeps
+    MODEL is an .onnx graph, an .so library, or a .c file, which is compiled. Several models are
+    measured in turns and shown side by side, with the ratio of their times to the first's. Without
+    MODEL it takes the newest graph or library here. Ctrl-C ends it early and keeps
     what was found so far.
 
     \b
       s4edge bench a.onnx b.onnx --rate 16000 -o board.json --html board.html
+      s4edge bench a.onnx a.so
       s4edge bench a.onnx b.onnx --host pi@board --remote-command .venv/bin/s4edge
       s4edge bench --compare board.json laptop.json
     """  # noqa: D301

@@ -26,7 +26,7 @@ def bench_target(models: tuple[Path, ...], name: str, rate: float | None, as_jso
         # Not the least of its reasons: a graph has none of these figures.
         described = read_c_description(model)
         figures = measure(model, target)
-        found.append((model, figures, rate or described["rate"]))
+        found.append((model, figures, rate or described.rate))
     if as_json:
         rows = [_row(*each) for each in found]
         terminal.emit_json({"target": name, "floats": target.floats, "results": rows})

@@ -38,7 +38,7 @@ def _span(
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL.onnx")
+@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
 @click.argument("source", metavar="INPUT")
 @click.option(
     "--format", "kind", type=click.Choice([*_RAW, "wav", "npy", "npz", "csv"]),
@@ -126,8 +126,9 @@ def run(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Stream INPUT through MODEL.onnx, and write answers as they come.
+    """Stream INPUT through MODEL, and write answers as they come.
 
+    MODEL is an .onnx graph, an .so library, or a .c file, which is compiled.
     INPUT is a .wav, .npy, .npz or .csv file, or - for standard input: raw samples or a .wav.
     Answers are lines of JSON in a pipe, one live line on a terminal.
 

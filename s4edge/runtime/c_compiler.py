@@ -31,10 +31,12 @@ class Compiler:
     Attributes:
         command: how it is called, its own options with it.
         is_native: whether what it makes runs on this machine.
+        version: what it says of itself.
     """
 
     command: tuple[str, ...]
     is_native: bool
+    version: str
 
     def __str__(self) -> str:
         return " ".join(self.command)
@@ -65,7 +67,8 @@ def find_compiler(named: str | None = None) -> Compiler:
     if shutil.which(command[0]) is None:
         raise S4EdgeError(f"the compiler {command[0]} is not here; install it or name another one")
     machine = _call([*command, "-dumpmachine"], " ".join(command)).strip().split("-")[0]
-    return Compiler(tuple(command), _same_machine(machine))
+    version = _call([*command, "--version"], " ".join(command)).partition("\n")[0]
+    return Compiler(tuple(command), _same_machine(machine), version)
 
 
 def compile_library(source: Path, library: Path, compiler: Compiler) -> None:

@@ -10,19 +10,21 @@ import ctypes
 import platform
 import struct
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from s4edge.arrays import Float, Single
 from s4edge.errors import S4EdgeError
-from s4edge.foreign import parse_json
-
-Floats = npt.NDArray[np.float32]
+from s4edge.foreign import check_file
+from s4edge.runtime.description import GraphInfo, read_description
 
 HINT = "s4edge export MODEL --c --compile"
-KNOWN_FORMAT = 1
+_PROCESSOR = Path("/proc/cpuinfo")
+# How a description begins.
+_DESCRIPTION = b'{"format": '
 # Of ELF's header: numbers of machines, and what Python calls them.
 _MACHINES = {
     3: ("32-bit x86", ("i386", "i486", "i586", "i686", "x86_64")),
@@ -37,51 +39,54 @@ class CLibrary:
     """An opened library.
 
     Attributes:
-        path: of the library.
-        description: what it says of itself.
-        state_bytes: of one stream.
-        d_input: numbers of an input sample.
-        d_output: numbers of an output sample.
+        info: what it says of itself.
+        compiler: that made it.
     """
 
-    def __init__(self, path: Path, library: ctypes.CDLL, description: dict[str, Any]) -> None:
-        self.path = path
-        self.description = description
-        self.state_bytes = int(description["state_bytes"])
-        self.d_input = int(description["d_input"])
-        self.d_output = int(description["d_output"])
+    def __init__(self, library: ctypes.CDLL, info: GraphInfo, compiler: str) -> None:
+        self.info = info
+        self.compiler = compiler
         self._library = library
 
     def selftest(self) -> int:
         """0 if the embedded samples come out right, else the first that does not."""
         return int(self._library.s4edge_selftest())
 
-    def start(self, state: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
-        """A state at the start of a stream, (state_bytes,), new or ``state`` itself."""
-        state = np.zeros(self.state_bytes, np.uint8) if state is None else state
+    def start(self, state: Single | None = None) -> Single:
+        """A state at the start of a stream, (state_floats,), new or ``state`` itself."""
+        state = np.zeros(self.info.state_floats, np.float32) if state is None else state
         self._library.s4edge_init(_address(state))
         return state
 
-    def run(self, state: npt.NDArray[np.uint8], x: Floats, y: Floats | None = None) -> Floats:
+    def run(self, state: Single, x: Single, y: Single | None = None) -> Single:
         """Outputs (samples, d_output) of samples (samples, d_input); the state moves on.
 
         Arrays are contiguous. ``y`` is where outputs go; a new array without it.
         """
-        y = np.empty((len(x), self.d_output), np.float32) if y is None else y
+        y = np.empty((len(x), self.info.d_output), np.float32) if y is None else y
         self._library.s4edge_run(_address(state), _address(x), _address(y), len(x))
         return y
 
-    def time(self, state: npt.NDArray[np.uint8], x: Floats, runs: int) -> npt.NDArray[np.float64]:
-        """(runs,) seconds that each of many runs over the same samples takes, told by itself."""
-        y = np.empty((len(x), self.d_output), np.float32)
-        seconds = np.zeros(runs, np.float64)
+    def bound(self, state: Single, x: Single, y: Single) -> Callable[[], None]:
+        """A function that takes in the samples in ``x``, and puts outputs in ``y``, every time.
+
+        The arrays stay where they are.
+        """
+        call, count = self._library.s4edge_run, ctypes.c_int(len(x))
+        where = _address(state), _address(x), _address(y)
+        return lambda: call(*where, count)
+
+    def time(self, state: Single, x: Single) -> Float:
+        """(samples,) seconds that the step of each sample takes, told by the library itself."""
+        y = np.empty(self.info.d_output, np.float32)
+        seconds = np.zeros(len(x), np.float64)
         self._library.s4edge_time(
-            _address(state), _address(x), _address(y), len(x), runs, _address(seconds)
+            _address(state), _address(x), _address(y), len(x), _address(seconds)
         )
         return seconds
 
 
-def _address(array: npt.NDArray[Any]) -> ctypes.c_void_p:
+def _address(array: np.ndarray[Any, Any]) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 
 
@@ -93,11 +98,12 @@ def open_library(path: Path | str) -> CLibrary:
             s4edge or by a newer one.
     """
     path = Path(path)
-    _check_before_loading(path)
+    _check_machine(path)
     try:
         library = ctypes.CDLL(_fresh_name(path))
         needs = library.s4edge_needs
         describe = library.s4edge_description
+        compiler = library.s4edge_compiler
         for name in ("s4edge_init", "s4edge_run", "s4edge_time", "s4edge_selftest"):
             getattr(library, name)
     except OSError as error:
@@ -107,13 +113,28 @@ def open_library(path: Path | str) -> CLibrary:
         ) from error
     except AttributeError as error:
         raise _foreign(path) from error
-    needs.restype = describe.restype = ctypes.c_char_p
+    needs.restype = describe.restype = compiler.restype = ctypes.c_char_p
     library.s4edge_init.argtypes = [ctypes.c_void_p]
     library.s4edge_run.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int]
-    library.s4edge_time.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int] * 2 + [ctypes.c_void_p]
+    library.s4edge_time.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int, ctypes.c_void_p]
     library.s4edge_init.restype = library.s4edge_run.restype = library.s4edge_time.restype = None
     _check_processor(path, str(needs().decode()))
-    return CLibrary(path, library, _description(path, bytes(describe())))
+    made_by = bytes(compiler()).decode(errors="replace")
+    return CLibrary(library, _described(path, bytes(describe())), made_by)
+
+
+def read_library_info(path: Path) -> GraphInfo:
+    """What a library, maybe for another machine, says of itself; it is not loaded.
+
+    Raises:
+        S4EdgeError: no such file, no library, not written by s4edge or by a newer one.
+    """
+    content = _read(path)
+    start = content.find(_DESCRIPTION)
+    end = content.find(b"\0", start)
+    if start < 0 or end < 0:
+        raise _foreign(path)
+    return _described(path, content[start:end])
 
 
 # By path, how often it was loaded.
@@ -130,17 +151,23 @@ def _fresh_name(path: Path) -> str:
     return f"{full.parent}/{'./' * _loaded[str(full)]}{full.name}"
 
 
-def _check_before_loading(path: Path) -> None:
-    if path.is_dir():
-        raise S4EdgeError(f"{path} is a folder; name an .so file in it")
+def _read(path: Path) -> bytes:
+    """A library's bytes. Raises S4EdgeError if it is none, or none of s4edge's."""
+    check_file(path, "name an .so file in it", f"; make it again with: {HINT}")
     try:
         content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise S4EdgeError(f"{path} does not exist") from error
     except OSError as error:
         raise S4EdgeError(f"cannot read {path}: {error.strerror}") from error
     if content[:4] != b"\x7fELF" or len(content) < 20:
         raise S4EdgeError(f"{path} is no shared library; make one with: {HINT}")
+    if b"s4edge_description" not in content:
+        raise _foreign(path)
+    return content
+
+
+def _check_machine(path: Path) -> None:
+    """Fail where a library is for another machine; see ELF's header."""
+    content = _read(path)
     little = content[5] == 1
     (number,) = struct.unpack("<H" if little else ">H", content[18:20])
     name, machines = _MACHINES.get(number, (f"another machine (number {number})", ()))
@@ -151,14 +178,33 @@ def _check_before_loading(path: Path) -> None:
             f"{path} is for {name}, not for this machine ({ours}, {8 * struct.calcsize('P')} bits);"
             " compile its .c file here"
         )
-    if b"s4edge_description" not in content:
-        raise _foreign(path)
+    if not _is_whole(content):
+        raise S4EdgeError(f"{path} is truncated; make it again with: {HINT}")
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether a library has all that its program headers say a loader maps."""
+    wide, order = content[4] == 2, "<" if content[5] == 1 else ">"
+    at, form, size = (32, f"{order}Q", 54) if wide else (28, f"{order}I", 42)
+    try:
+        (first,) = struct.unpack_from(form, content, at)
+        each, count = struct.unpack_from(f"{order}HH", content, size)
+        for header in range(first, first + each * count, max(each, 1)):
+            if wide:
+                offset, _, _, length = struct.unpack_from(f"{order}4Q", content, header + 8)
+            else:
+                offset, _, _, length = struct.unpack_from(f"{order}4I", content, header + 4)
+            if offset + length > len(content):
+                return False
+    except struct.error:
+        return False
+    return True
 
 
 def _check_processor(path: Path, needs: str) -> None:
     """Instructions that the compiler used and this processor lacks would end the program."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        text = _PROCESSOR.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
     has = {
@@ -175,23 +221,8 @@ def _check_processor(path: Path, needs: str) -> None:
         )
 
 
-def _description(path: Path, text: bytes) -> dict[str, Any]:
-    try:
-        description = parse_json(text.decode())
-        written = description["format"]
-        if isinstance(written, int) and written > KNOWN_FORMAT:
-            raise S4EdgeError(
-                f"{path} has format {written}, newer than this s4edge knows ({KNOWN_FORMAT}); "
-                "upgrade it with: pip install --upgrade s4edge"
-            )
-        for key in ("state_bytes", "d_input", "d_output"):
-            if not isinstance(description[key], int) or description[key] < 1:
-                raise ValueError(key)
-    except (ValueError, KeyError, TypeError) as error:
-        raise S4EdgeError(
-            f"{path}: its s4edge description is damaged; export it again with: {HINT}"
-        ) from error
-    return dict(description)
+def _described(path: Path, text: bytes) -> GraphInfo:
+    return read_description(path, text.decode(errors="replace"), HINT)
 
 
 def _foreign(path: Path) -> S4EdgeError:

@@ -46,11 +46,13 @@ def newest_graph(folder: Path) -> Path | None:
         S4EdgeError: there are graphs, and what runs them is not installed.
     """
     candidates = []
-    for path in Path(folder).glob("*.onnx"):
-        try:
-            candidates.append((path.stat().st_mtime_ns, path))
-        except OSError:  # gone since, or a dangling link
-            continue
+    # A C file takes a compiler: its library, if it has one, is newer.
+    for suffix in (".onnx", ".so"):
+        for path in Path(folder).glob(f"*{suffix}"):
+            try:
+                candidates.append((path.stat().st_mtime_ns, path))
+            except OSError:  # gone since, or a dangling link
+                continue
     for _, path in sorted(candidates, reverse=True):
         backend = backend_of(path)
         with contextlib.suppress(S4EdgeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from s4edge.arrays import Single
+from s4edge.arrays import Float, Single
 from s4edge.errors import S4EdgeError
 from s4edge.runtime.backends.base import Graph
 
@@ -82,6 +82,10 @@ class Stream:
             ) from error
         self._running.run()
         return self._y
+
+    def timed(self, x: Single) -> Float | None:
+        """As many steps, each measured where it is made; see `s4edge.runtime.backends.base`."""
+        return self._running.timed(x)
 
     def extend(self, x: npt.ArrayLike) -> Single:
         """Take in any number of samples and give the outputs that are ready.

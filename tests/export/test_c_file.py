@@ -30,7 +30,7 @@ from s4edge.export.lowering import lower
 from s4edge.export.lowering.reference import run
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import DiagonalSystems
-from s4edge.runtime.c_library import CLibrary, open_library
+from s4edge.runtime.c_library import CLibrary, open_library, read_library_info
 from s4edge.runtime.c_source import read_c_description
 from s4edge.systems.modes import Modes
 
@@ -206,7 +206,7 @@ def test_bytes_are_what_their_reference_says(tmp_path: Path) -> None:
     got = library.run(library.start(), x)
     assert np.abs(got - exact).max() < 1e-4 * np.abs(exact).max()
     assert np.abs(plain - exact).max() > 1e-3 * np.abs(exact).max()
-    assert library.description["precision"] == "int8"
+    assert library.info.extra["precision"] == "int8"
 
 
 def test_the_self_test_notices_what_is_wrong(tmp_path: Path) -> None:
@@ -310,11 +310,15 @@ def test_what_it_says_of_itself(tmp_path: Path) -> None:
     model = random_model()
     model.provenance.source = 'a "strange" */ name??/ \\ of\na file.pt'
     library = library_of(model, tmp_path, rate=4000)
-    told = library.description
-    assert told["source"] == model.provenance.source
-    assert (told["d_input"], told["d_output"], told["rate"]) == (2, 3, 4000)
-    assert (told["pooling"], told["tokens"], told["name"]) == ("mean", None, "m")
-    assert read_c_description(tmp_path / "m.c") == told
+    told = library.info
+    assert told.source == model.provenance.source
+    assert (told.mode, told.d_input, told.d_output, told.rate) == ("step", 2, 3, 4000)
+    assert (told.pooling, told.tokens, told.extra["name"]) == ("mean", None, "m")
+    for path, read in ((tmp_path / "m.c", read_c_description), (told.path, read_library_info)):
+        again = read(path)
+        assert (again.source, again.state_floats, again.extra) == (
+            told.source, told.state_floats, told.extra
+        )  # fmt: skip
     compiles(tmp_path / "m.c", "gcc", "-std=c99", "-trigraphs")
     found = ctypes.c_char_p.in_dll(library._library, "m_description")
     assert json.loads(ctypes.string_at(ctypes.addressof(found)))["format"] == 1

@@ -47,7 +47,7 @@ def examples() -> dict[str, tuple[Any, str]]:
 def difference(exported: ExportedC, figures: Figures) -> float:
     """Largest, relative to the largest output, to the library on this machine."""
     library = open_library(exported.library)  # type: ignore[arg-type]
-    x = inputs(figures.samples, library.d_input, library.description["tokens"])
+    x = inputs(figures.samples, library.info.d_input, library.info.tokens)
     y = library.run(library.start(), x)
     return float(np.abs(y - figures.y).max() / np.abs(y).max())
 

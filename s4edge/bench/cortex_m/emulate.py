@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from s4edge.bench.cortex_m.targets import Target
 from s4edge.errors import S4EdgeError
-from s4edge.runtime.c_source import read_c_description
+from s4edge.runtime.c_source import header_of, read_c_description
+from s4edge.runtime.description import GraphInfo
 
 Floats = npt.NDArray[np.float32]
 
@@ -93,14 +94,15 @@ def measure(source: Path, target: Target, optimize: str = "-O2") -> Figures:
         S4EdgeError: a program is not installed, the file is none of s4edge's, or the model is too
             large for the emulated board or computes nothing there.
     """
-    description = read_c_description(source)
+    info = read_c_description(source)
+    header_of(source)
     for program, packages in _PACKAGES.items():
         if shutil.which(program) is None:
             raise S4EdgeError(f"{program} is not here; install it: apt install {packages}")
-    samples = _MOST_INSTRUCTIONS / (_PER_MULTIPLY_ADD * max(description["multiply_adds"], 1))
+    samples = _MOST_INSTRUCTIONS / (_PER_MULTIPLY_ADD * max(info.extra["multiply_adds"], 1))
     samples = int(np.clip(samples, 1, _MOST_SAMPLES))
     with tempfile.TemporaryDirectory(prefix="s4edge-") as folder:
-        build = _Build(Path(folder), source.resolve(), target, description, optimize)
+        build = _Build(Path(folder), source.resolve(), target, info, optimize)
         firmware = build.link("firmware.c")
         sizes = _sizes(firmware)
         found = _run(build.link("main.c", f"-DSAMPLES={samples}", "-DSELFTEST"), target, source)
@@ -130,12 +132,12 @@ class _Build:
     folder: Path
     source: Path
     target: Target
-    description: dict[str, Any]
+    info: GraphInfo
     optimize: str
 
     def link(self, main: str, *options: str) -> Path:
         """One of the programs beside this file."""
-        name = self.description["name"]
+        name = self.info.extra["name"]
         script = self.folder / "link.ld"
         text = (_FOLDER / "link.ld").read_text(encoding="utf-8")
         for region, (at, length) in zip(("FLASH", "CONSTANTS", "RAM"), self.target.memory):
@@ -145,7 +147,7 @@ class _Build:
         command = [
             _GCC, self.optimize, "-mthumb", *self.target.flags, f"-I{self.source.parent}",
             f"-DNAME={name}", f"-DUPPER={name.upper()}", f'-DHEADER="{self.source.stem}.h"',
-            f"-DTOKENS={self.description['tokens'] or 0}", *options,
+            f"-DTOKENS={self.info.tokens or 0}", *options,
             "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", "-nostartfiles",
             "-T", str(script), str(_FOLDER / "start.c"), str(_FOLDER / main), str(self.source),
             "-lm", "--specs=nosys.specs", "-o", str(program),

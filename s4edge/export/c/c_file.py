@@ -24,9 +24,9 @@ from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import LARGEST_CANCELLATION, cancellation
 from s4edge.runtime.c_compiler import Compiler, CompilerError, compile_library, find_compiler
 from s4edge.runtime.c_library import CLibrary, open_library
+from s4edge.runtime.description import KNOWN_FORMAT, Description
 from s4edge.version import VERSION
 
-FORMAT = 1
 PRECISIONS = ("fp32", "int8")
 CHUNK = 16
 # Numbers in the self-test's samples and answers, and samples.
@@ -135,12 +135,12 @@ def export_c(
     rounded = program.rounded(rounded_to_bytes) if as_bytes else program
     wanted = wanted_of(model)
     trial = _trial(rounded)
-    description = _description(model, program, precision, chunk, rate)
+    description = _description(model, program, rate)
 
     def text(about: list[str], wide: frozenset[str]) -> Source:
         return write(
             program, name, path.with_suffix(".h").name, about, description, trial, chunk=chunk,
-            as_bytes=as_bytes, wide=wide,
+            precision=precision, wide=wide,
         )  # fmt: skip
 
     cancelling = frozenset(
@@ -284,29 +284,27 @@ def _trial(program: Program) -> Trial:
     return Trial(x, y, max(TOLERANCE * float(np.abs(y).max()), 1e-30))
 
 
-def _description(
-    model: SequenceModel, program: Program, precision: str, chunk: int, rate: float | None
-) -> dict[str, Any]:
-    """What the library says of itself, with the keys of a graph's description."""
+def _description(model: SequenceModel, program: Program, rate: float | None) -> Description:
+    """What the library says of itself, as a graph does; sizes are known later."""
     config = model.config
     sizes = {b.systems.state_size for b in config.blocks if b.systems.real_states}
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "d_input": program.d_input,
-        "d_output": program.d_output,
-        "tokens": program.tokens,
-        "pooling": config.pooling if config.answers == 0 else "none",
-        "length": config.length,
-        "exact_samples": config.exact_samples,
-        "source": model.provenance.source,
-        "state_size": sizes.pop() if len(sizes) == 1 else None,
-        "real_states": config.real_states,
-        "rate": rate,
-        "precision": precision,
-        "chunk": chunk,
-        "multiply_adds": program.multiply_adds,
-    }
+    return Description(
+        format=KNOWN_FORMAT,
+        version=VERSION,
+        mode="step",
+        samples_per_run=1,
+        d_input=program.d_input,
+        d_output=program.d_output,
+        tokens=program.tokens,
+        state_floats=1,
+        pooling=config.pooling if config.answers == 0 else "none",
+        length=config.length,
+        exact_samples=config.exact_samples,
+        source=model.provenance.source,
+        state_size=sizes.pop() if len(sizes) == 1 else None,
+        real_states=config.real_states,
+        rate=rate,
+    )
 
 
 def _about(

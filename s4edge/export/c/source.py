@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import re
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from s4edge.arrays import Float
 from s4edge.export.c.buffers import stride
@@ -16,6 +15,7 @@ from s4edge.export.c.kernels import kernels
 from s4edge.export.c.stages import LETTERS, Member, Part, Writer
 from s4edge.export.c.weights import floats, literal
 from s4edge.export.lowering import Program
+from s4edge.runtime.description import Description
 
 _FOLDER = Path(__file__).parent
 # Floats after each buffer, which vectors may touch.
@@ -63,11 +63,11 @@ def write(
     name: str,
     header: str,
     about: list[str],
-    description: dict[str, Any],
+    description: Description,
     trial: Trial,
     *,
     chunk: int,
-    as_bytes: bool,
+    precision: str,
     wide: frozenset[str] = frozenset(),
 ) -> Source:
     """The texts of a model.
@@ -77,16 +77,16 @@ def write(
         name: what its functions begin with, a C identifier.
         header: the header's file name.
         about: lines that say what it is and where it comes from.
-        description: as JSON for `s4edge.runtime`; sizes are added here.
+        description: for `s4edge.runtime`; the width of the state is set here.
         trial: what the self-test runs.
         chunk: samples that ``name_chunk`` computes side by side.
-        as_bytes: matrices and embeddings as bytes with a scale per row.
+        precision: "fp32", or "int8": matrices and embeddings as bytes with a scale per row.
         wide: stages whose systems are in double precision.
 
     Raises:
         S4EdgeError: a number is too large for single precision.
     """
-    writer = Writer(program, as_bytes, wide)
+    writer = Writer(program, precision == "int8", wide)
     per_sample, fixed = sum(writer.buffers.widths), _SLACK * len(writer.buffers.widths)
     # What wants the widest boundaries first, so that no compiler leaves a gap.
     members = sorted(writer.state, key=lambda member: member.type != "double")
@@ -97,7 +97,9 @@ def write(
     state_bytes = sum(member.bytes for member in members)
     arrays = [array for part in writer.parts.values() for array in part.arrays]
     weight_bytes = sum(array.values.nbytes for array in arrays)
-    described = json.dumps({**description, "name": name, "state_bytes": state_bytes})
+    described = dataclasses.replace(description, state_floats=state_bytes // 4).to_json(
+        name=name, precision=precision, chunk=chunk, multiply_adds=program.multiply_adds
+    )
     values = {
         "name": name,
         "header": header,

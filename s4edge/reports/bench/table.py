@@ -104,6 +104,8 @@ def _starts_and_tails(result: BenchResult) -> RenderableType:
     ]
     if any(row.energy_uj_per_sample is not None for row in result.results):
         columns.append(("µJ per\nsample", lambda row: _optional(row.energy_uj_per_sample)))
+    if any(row.python_us is not None for row in result.results):
+        columns.append(("Python\nadds µs", lambda row: _optional(row.python_us)))
     caption = "start: of a process of its own, the file being in the system's cache"
     return _listed(result, columns, caption)
 

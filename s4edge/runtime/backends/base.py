@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from s4edge.arrays import Single
+from s4edge.arrays import Float, Single
 from s4edge.runtime.description import GraphInfo
 
 
@@ -44,6 +44,18 @@ class Running(abc.ABC):
     @abc.abstractmethod
     def state(self) -> Single:
         """The packed state itself, (batch, S), to be read or written; zeros begin a sequence."""
+
+    def timed(self, x: Single) -> Float | None:
+        """Take in runs one after another, and measure each where it is made.
+
+        Args:
+            x: (batch, runs, d_input), of one sequence that takes a sample a run.
+
+        Returns:
+            (runs,) nanoseconds of each; None where nothing is nearer to a run than its caller, and
+            nothing was taken in.
+        """
+        return None
 
     def extend(self, x: Single) -> Single:
         """Take in many runs' samples at once.
