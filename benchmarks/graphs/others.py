@@ -16,7 +16,8 @@ import torch
 from models import D_MODEL, LAYERS, OUTPUTS, ROOT
 from torch import Tensor, nn
 
-from s4edge.export.lowering import DiagonalSystems, Pool, Stage, lower
+from s4edge.export.lowering import lower
+from s4edge.export.lowering.program import DiagonalSystems, Pool, Stage
 from s4edge.export.onnx.builder import GraphBuilder, Shape
 from s4edge.export.onnx.stages import emit
 from s4edge.export.onnx.step_graph import pool_step

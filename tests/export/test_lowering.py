@@ -15,7 +15,8 @@ from models_by_hand import random_model
 from test_block_variants import BLOCKS, model_of
 
 from s4edge import S4EdgeError
-from s4edge.export.lowering import (
+from s4edge.export.lowering import lower, lower_sequences
+from s4edge.export.lowering.program import (
     Constant,
     Convolution,
     DiagonalSystems,
@@ -23,10 +24,8 @@ from s4edge.export.lowering import (
     Linear,
     NormOverTime,
     PoolSequence,
-    lower,
-    lower_sequences,
+    state_width,
 )
-from s4edge.export.lowering.program import state_width
 from s4edge.export.lowering.reference import FUNCTIONS, run
 from s4edge.model.activations import ELEMENTWISE
 from s4edge.model.sequence_model import SequenceModel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from s4edge.export.lowering import (
+from s4edge.export.lowering.program import (
     Activation,
     Embedding,
     Gather,

@@ -16,7 +16,8 @@ from s4edge.errors import S4EdgeError
 from s4edge.export.c.source import Source, Trial, write
 from s4edge.export.c.weights import rounded_to_bytes
 from s4edge.export.checking import COARSE_TOLERANCE, TOLERANCE, Wanted, wanted_of
-from s4edge.export.lowering import Program, lower
+from s4edge.export.lowering import lower
+from s4edge.export.lowering.program import Program
 from s4edge.export.lowering.reference import run
 from s4edge.files import check_writable, replacing, write_text
 from s4edge.model.history import in_short

@@ -14,7 +14,7 @@ from s4edge.export.c.buffers import stride
 from s4edge.export.c.kernels import kernels
 from s4edge.export.c.stages import LETTERS, Member, Part, Writer
 from s4edge.export.c.weights import floats, literal
-from s4edge.export.lowering import Program
+from s4edge.export.lowering.program import Program
 from s4edge.runtime.description import Description
 
 _FOLDER = Path(__file__).parent

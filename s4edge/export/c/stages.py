@@ -19,7 +19,7 @@ from s4edge.export.c.weights import (
     padded,
     side_by_side,
 )
-from s4edge.export.lowering import (
+from s4edge.export.lowering.program import (
     Activation,
     Affine,
     Constant,

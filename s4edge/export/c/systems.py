@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from s4edge.arrays import Float, Int
-from s4edge.export.lowering import DiagonalSystems
+from s4edge.export.lowering.program import DiagonalSystems
 from s4edge.systems.modes import expm1
 
 TOGETHER = 8

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from s4edge.arrays import Float
 from s4edge.errors import S4EdgeError
-from s4edge.export.lowering import Constant
+from s4edge.export.lowering.program import Constant
 
 # Rows of a matrix that lie side by side, and those at its end.
 _ROWS, _LAST_ROWS = 16, 8

@@ -1,54 +1,5 @@
-"""What a model computes from sample to sample, said once, between the model and files of it."""
+"""What a model computes, said once, between the model and files of it."""
 
 from s4edge.export.lowering.lower import lower, lower_sequences
-from s4edge.export.lowering.program import (
-    Activation,
-    Affine,
-    Constant,
-    Convolution,
-    DiagonalSystems,
-    Downsample,
-    Embedding,
-    Gather,
-    Glu,
-    LayerNorm,
-    Linear,
-    NormOverTime,
-    Operation,
-    Pool,
-    PoolSequence,
-    Product,
-    Program,
-    Role,
-    Segment,
-    Stage,
-    Standardize,
-    WeightedSum,
-)
 
-__all__ = [
-    "Activation",
-    "Affine",
-    "Constant",
-    "Convolution",
-    "DiagonalSystems",
-    "Downsample",
-    "Embedding",
-    "Gather",
-    "Glu",
-    "LayerNorm",
-    "Linear",
-    "NormOverTime",
-    "Operation",
-    "Pool",
-    "PoolSequence",
-    "Product",
-    "Program",
-    "Role",
-    "Segment",
-    "Stage",
-    "Standardize",
-    "WeightedSum",
-    "lower",
-    "lower_sequences",
-]
+__all__ = ["lower", "lower_sequences"]

@@ -8,8 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from s4edge.export.lowering import Constant
-from s4edge.export.lowering.program import Role
+from s4edge.export.lowering.program import Constant, Role
 from s4edge.model.activations import LAPLACE_DEVIATION, LAPLACE_MEAN
 
 # The lowest opsets that have the operators: 17 brought LayerNormalization, 13 made the sizes of

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from s4edge.errors import S4EdgeError
-from s4edge.export.lowering import DiagonalSystems, Pool, Program, Stage
+from s4edge.export.lowering.program import DiagonalSystems, Pool, Program, Stage
 from s4edge.export.onnx.builder import GraphBuilder
 from s4edge.export.onnx.products import causal
 from s4edge.export.onnx.slots import Slots, decay, entering, lay_out, leaving, receive, send

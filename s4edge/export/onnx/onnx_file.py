@@ -16,7 +16,8 @@ from s4edge.data.metrics import Score, require_targets, score
 from s4edge.errors import S4EdgeError
 from s4edge.export.checking import COARSE_TOLERANCE, TOLERANCE, Wanted, wanted_of
 from s4edge.export.description import describe
-from s4edge.export.lowering import Program, lower, lower_sequences
+from s4edge.export.lowering import lower, lower_sequences
+from s4edge.export.lowering.program import Program
 from s4edge.export.onnx.activation_ranges import activation_ranges
 from s4edge.export.onnx.chunk_graph import choose_chunk, chunk_graph, matrix_bytes
 from s4edge.export.onnx.head_graph import write_head

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from s4edge.arrays import Float
-from s4edge.export.lowering import (
+from s4edge.export.lowering.program import (
     Convolution,
     DiagonalSystems,
     Downsample,

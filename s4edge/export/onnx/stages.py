@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from s4edge.export.lowering import (
+from s4edge.export.lowering.program import (
     Activation,
     Affine,
     Embedding,

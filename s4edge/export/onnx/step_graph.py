@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from s4edge.export.lowering import DiagonalSystems, Pool, Program, Stage
+from s4edge.export.lowering.program import DiagonalSystems, Pool, Program, Stage
 from s4edge.export.onnx.builder import GraphBuilder
 from s4edge.export.onnx.slots import decay, lay_out, outputs, receive, send, spread
 from s4edge.export.onnx.stages import emit
