@@ -46,6 +46,8 @@ from s4edge.workflows.inputs import tell_assumed
 
 # What shared poles are reduced by, in answers.
 SHARED_METHOD = "shared-modes"
+# By which errors that are found by a search may be off, relative.
+_SEARCHED = 1e-4
 
 
 def compress_to_upstream(
@@ -200,13 +202,18 @@ def _reduce_layer(
 
 def _told(name: str, before: Modes, after: Modes, bound: Float) -> ReducedLayer:
     """As `s4edge.workflows.compress` tells of a layer."""
+    error = hinf_distance(before, after)
+    # A bound is the method's: where what is stored is rounded by more, there is none.
+    holds = error <= bound * (1 + _SEARCHED)
     return ReducedLayer(
         name=name,
         real_states_before=int(before.real_states.sum()),
         real_states_after=int(after.real_states.sum()),
-        channel_error=tuple(hinf_distance(before, after).tolist()),
+        channel_error=tuple(error.tolist()),
         channel_h2_error=tuple(h2_distance(before, after).tolist()),
-        channel_error_bound=tuple(float(v) if np.isfinite(v) else None for v in bound),
+        channel_error_bound=tuple(
+            float(v) if known else None for v, known in zip(bound, holds, strict=True)
+        ),
     )
 
 
