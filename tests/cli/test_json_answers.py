@@ -41,7 +41,7 @@ def test_inspect(built: Path) -> None:
     assert found["inferred"]["d_state"] == 64
     assert found["inferred"]["n_layers"] == LAYERS
     assert found["assumed"] == {}  # the sidecar says it all
-    assert found["given"] == {"prenorm": False}
+    assert found["given"] == {"prenorm": False, "d_state": 64, "length": 64}
     assert len(found["layers"]) == LAYERS
     for index, layer in enumerate(found["layers"]):
         assert layer["name"] == f"s4_layers.{index}"
