@@ -69,7 +69,7 @@ class ColdStart:
 
     Attributes:
         first_answer_seconds: from the start of the process to its first answer.
-        import_seconds: of that, importing numpy, onnxruntime and s4edge.
+        import_seconds: of that, importing numpy, s4edge and what runs the graph.
         load_seconds: of that, loading the graph and making the stream.
         first_run_us: the first run.
     """
@@ -86,7 +86,7 @@ class Memory:
 
     Attributes:
         peak_rss_bytes: peak of the resident memory; the sum of the next three.
-        runtime_bytes: before the graph was loaded: Python, numpy, onnxruntime and s4edge.
+        runtime_bytes: before the graph was loaded: Python, numpy, s4edge and what runs the graph.
         model_bytes: what loading and running the graph added, less the state.
         state_bytes: one stream's packed state.
         pss_bytes: after some runs, with the pages that other processes use, too, divided among

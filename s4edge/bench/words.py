@@ -33,6 +33,11 @@ def names(paths: Sequence[str]) -> list[str]:
     return [clean(name) for name in (short if told_apart else paths)]
 
 
+def before_a_model(runtime: str) -> list[str]:
+    """What a process holds before it opens a model that runs on this runtime."""
+    return ["Python", "numpy", *(["onnxruntime"] if "onnxruntime" in runtime else [])]
+
+
 def is_emulated(answer: Answer) -> bool:
     """Tell whether the times are an emulator's."""
     return bool(answer["device"].get("emulated"))

@@ -16,6 +16,7 @@ from s4edge.errors import S4EdgeError
 from s4edge.export.c.source import Source, Trial, write
 from s4edge.export.c.weights import rounded_to_bytes
 from s4edge.export.checking import COARSE_TOLERANCE, TOLERANCE, Wanted, wanted_of
+from s4edge.export.description import describe
 from s4edge.export.lowering import lower
 from s4edge.export.lowering.program import Program
 from s4edge.export.lowering.reference import run
@@ -25,7 +26,6 @@ from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems import LARGEST_CANCELLATION, cancellation
 from s4edge.runtime.c_compiler import Compiler, CompilerError, compile_library, find_compiler
 from s4edge.runtime.c_library import CLibrary, open_library
-from s4edge.runtime.description import KNOWN_FORMAT, Description
 from s4edge.version import VERSION
 
 PRECISIONS = ("fp32", "int8")
@@ -136,7 +136,10 @@ def export_c(
     rounded = program.rounded(rounded_to_bytes) if as_bytes else program
     wanted = wanted_of(model)
     trial = _trial(rounded)
-    description = _description(model, program, rate)
+    # How large the state is, is known when it is written.
+    description = describe(
+        model, mode="step", samples_per_run=1, d_input=program.d_input, state_floats=1, rate=rate
+    )
 
     def text(about: list[str], wide: frozenset[str]) -> Source:
         return write(
@@ -283,29 +286,6 @@ def _trial(program: Program) -> Trial:
         x = rng.standard_normal((samples, program.d_input)).astype(np.float32).astype(np.float64)
     y, _ = run(program, x)
     return Trial(x, y, max(TOLERANCE * float(np.abs(y).max()), 1e-30))
-
-
-def _description(model: SequenceModel, program: Program, rate: float | None) -> Description:
-    """What the library says of itself, as a graph does; sizes are known later."""
-    config = model.config
-    sizes = {b.systems.state_size for b in config.blocks if b.systems.real_states}
-    return Description(
-        format=KNOWN_FORMAT,
-        version=VERSION,
-        mode="step",
-        samples_per_run=1,
-        d_input=program.d_input,
-        d_output=program.d_output,
-        tokens=program.tokens,
-        state_floats=1,
-        pooling=config.pooling if config.answers == 0 else "none",
-        length=config.length,
-        exact_samples=config.exact_samples,
-        source=model.provenance.source,
-        state_size=sizes.pop() if len(sizes) == 1 else None,
-        real_states=config.real_states,
-        rate=rate,
-    )
 
 
 def _about(

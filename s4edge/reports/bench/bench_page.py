@@ -33,7 +33,7 @@ def bench_page(answer: words.Answer) -> str:
     if len(answer["timeline"]) > 1:
         sections.append(("timeline", "Over time", _timeline(answer)))
     sections += [
-        ("memory", "Memory", _memory(results)),
+        ("memory", "Memory", _memory(results, answer)),
         ("start", "Start", _start(results)),
     ]
     cpu = words.clean(answer["device"]["cpu"])
@@ -248,7 +248,8 @@ def _timeline(answer: words.Answer) -> Html:
     return html(frame.grid([figure]), _details("turn", columns, turns))
 
 
-def _memory(results: Sequence[Row]) -> Html:
+def _memory(results: Sequence[Row], answer: words.Answer) -> Html:
+    *first, last = words.before_a_model(answer["runtime"])
     kinds = (("s0", "runtime_bytes", "runtime"), ("s1", "model_bytes", "model"),
              ("s2", "state_bytes", "state"))  # fmt: skip
     shown = []
@@ -269,8 +270,8 @@ def _memory(results: Sequence[Row]) -> Html:
         keys.append(("s-machine", "other"))
     figure = frame.figure(
         "Peak resident memory",
-        "of a process that streams this model alone; the runtime is Python, numpy and "
-        "onnxruntime without a graph.",
+        f"of a process that streams this model alone; the runtime is {', '.join(first)} and {last} "
+        "without a graph.",
         plots.bars("Peak resident memory", shown, "MB (10^6 bytes)"),
         keys,
     )

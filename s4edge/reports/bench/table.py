@@ -119,8 +119,9 @@ def _memory(result: BenchResult) -> RenderableType:
         ("\nshared", _megabytes("pss_bytes")),
         ("\nprivate", _megabytes("private_bytes")),
     ]
+    runtime = ", ".join(words.before_a_model(result.runtime))
     caption = (
-        "peak = runtime (Python, numpy, onnxruntime) + model (loaded and run) + state;\n"
+        f"peak = runtime ({runtime}) + model (loaded and run) + state;\n"
         "shared: what other processes use, too, divided among them; private: without it"
     )
     return _listed(result, columns, caption, corner="memory, MB\nmodel")
