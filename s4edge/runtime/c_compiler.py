@@ -66,8 +66,9 @@ def find_compiler(named: str | None = None) -> Compiler:
             )
     if shutil.which(command[0]) is None:
         raise S4EdgeError(f"the compiler {command[0]} is not here; install it or name another one")
-    machine = _call([*command, "-dumpmachine"], " ".join(command)).strip().split("-")[0]
-    version = _call([*command, "--version"], " ".join(command)).partition("\n")[0]
+    what = f"the compiler {' '.join(command)} does not work"
+    machine = _call([*command, "-dumpmachine"], what).strip().split("-")[0]
+    version = _call([*command, "--version"], what).partition("\n")[0]
     return Compiler(tuple(command), _same_machine(machine), version)
 
 

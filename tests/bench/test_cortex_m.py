@@ -14,7 +14,7 @@ import s4edge
 from s4edge import S4EdgeError
 from s4edge.bench.cortex_m import TARGETS, find_target, measure
 from s4edge.bench.cortex_m.emulate import inputs
-from s4edge.export.lowering import lower
+from s4edge.export.lowering.lower import lower
 from s4edge.export.lowering.reference import run
 from s4edge.model.sequence_model import SequenceModel
 

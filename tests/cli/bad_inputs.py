@@ -293,7 +293,8 @@ def compressing() -> Iterator[Case]:
         f"{to_c} out.c", "cannot write out.h: it is a folder",
     )  # fmt: skip
     for compiler, says in (
-        ("no-such-cc", "the compiler no-such-cc is not here"), ("false", "false: exit status 1"),
+        ("no-such-cc", "the compiler no-such-cc is not here"),
+        ("false", "the compiler false does not work: exit status 1"),
         ("true", "cannot compile"), ("'cc", "cannot be called: No closing quotation"),
     ):  # fmt: skip
         yield Case(

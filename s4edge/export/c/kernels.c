@@ -71,8 +71,8 @@ INLINE lanes gather(const float *x, const unsigned short *index) {
     UNROLL for (int i = 0; i < LANES; i++) v[i] = x[index[i]];
     return v;
 }
-INLINE void scatter(float *y, const unsigned short *index, lanes v) {
-    UNROLL for (int i = 0; i < LANES; i++) y[index[i]] = v[i];
+INLINE void add_to(float *y, const unsigned short *index, lanes v) {
+    UNROLL for (int i = 0; i < LANES; i++) y[index[i]] += v[i];
 }
 #else
 typedef float lanes;
@@ -101,7 +101,7 @@ INLINE bits bits_of(lanes x) { bits b; memcpy(&b, &x, sizeof b); return b; }
 INLINE lanes of_bits(bits b) { lanes x; memcpy(&x, &b, sizeof x); return x; }
 INLINE lanes magnitude(lanes x) { return fabsf(x); }
 INLINE lanes gather(const float *x, const unsigned short *index) { return x[*index]; }
-INLINE void scatter(float *y, const unsigned short *index, lanes v) { y[*index] = v; }
+INLINE void add_to(float *y, const unsigned short *index, lanes v) { y[*index] += v; }
 #endif
 
 /* == libm: lanes == */
@@ -330,10 +330,10 @@ static void dense_bytes(const signed char *weight, const float *scale, const flo
 }
 
 /* == systems: lanes == */
-/* Systems of one input and one output each, 8 side by side. A conjugate pair's state moves as
- * z = z + (a - 1) z + u, which loses no digit of a slow pole, and adds Re(w z) to the output.
- * Weights of 8 systems: D, then Re and Im of a - 1 and of w of every pair, then a - 1 and w of
- * every real pole; counts: pairs and real poles of each 8; order: which systems they are. */
+/* Systems of one input and one output each: y = D u, and what the states add. 8 lanes side by side
+ * hold some modes of a channel each. A conjugate pair's state moves as z = z + (a - 1) z + u, which
+ * loses no digit of a slow pole, and adds Re(w z). Weights of 8 lanes: Re and Im of a - 1 and of w of
+ * each row of pairs, then a - 1 and w of each row of real poles; counts: these rows; order: channels. */
 INLINE lanes pair(const float *RESTRICT a, float *RESTRICT z, lanes u, lanes sum) {
     const lanes p = load(a), q = load(a + 8), re = load(z), im = load(z + 8);
     const lanes next_im = im + (q * re + p * im), next_re = re + p * re - q * im + u;
@@ -390,23 +390,22 @@ static void pairs_of_four(const float *a, float *z, int pairs, const float *u, f
 }
 #endif
 
-static void systems(const float *u, int u_stride, float *y, int y_stride, float *RESTRICT state,
+static void systems(const float *RESTRICT u, int u_stride, float *RESTRICT y, int y_stride,
+                    const float *D, int channels, float *RESTRICT state,
                     const float *RESTRICT weights, const unsigned short *RESTRICT counts,
-                    const unsigned short *RESTRICT order, int eights, int samples) {
+                    const unsigned short *RESTRICT order, int groups, int samples) {
     for (int t = 0; t < samples; t++, u += u_stride, y += y_stride) {
         const float *w = weights;
         float *s = state;
-        for (int k = 0; k < eights; k++) {
+        for (int i = 0; i < channels; i += LANES) store(y + i, load(D + i) * load(u + i));
+        for (int k = 0; k < groups; k++) {
             const int pairs = counts[2 * k], reals = counts[2 * k + 1];
 #ifdef CORTEX_M_FPU
             for (int i = 0; i < 8; i += 4) {
-                float v[4], sum[4];
-                UNROLL for (int j = 0; j < 4; j++) {
-                    v[j] = u[order ? order[8 * k + i + j] : 8 * k + i + j];
-                    sum[j] = w[i + j] * v[j];
-                }
-                if (pairs) pairs_of_four(w + 8 + i, s + i, pairs, v, sum);
-                const float *a = w + 8 + 32 * pairs + i;
+                float v[4], sum[4] = {0};
+                UNROLL for (int j = 0; j < 4; j++) v[j] = u[order ? order[8 * k + i + j] : 8 * k + i + j];
+                if (pairs) pairs_of_four(w + i, s + i, pairs, v, sum);
+                const float *a = w + 32 * pairs + i;
                 float *z = s + 16 * pairs + i;
                 for (int n = 0; n < reals; n++, a += 16, z += 8) {
                     UNROLL for (int j = 0; j < 4; j++) {
@@ -414,15 +413,14 @@ static void systems(const float *u, int u_stride, float *y, int y_stride, float 
                         sum[j] += a[8 + j] * z[j];
                     }
                 }
-                UNROLL for (int j = 0; j < 4; j++)
-                    y[order ? order[8 * k + i + j] : 8 * k + i + j] = sum[j];
+                UNROLL for (int j = 0; j < 4; j++) y[order ? order[8 * k + i + j] : 8 * k + i + j] += sum[j];
             }
 #else
             for (int i = 0; i < 8; i += LANES) {
                 const lanes v = order ? gather(u, order + 8 * k + i) : load(u + 8 * k + i);
-                const float *a = w + 8 + i;
+                const float *a = w + i;
                 float *z = s + i;
-                lanes sum = load(w + i) * v;
+                lanes sum = all(0);
                 int n = 0;
                 for (; n + 2 <= pairs; n += 2, a += 64, z += 32) {
                     sum = pair(a, z, v, sum);
@@ -438,11 +436,11 @@ static void systems(const float *u, int u_stride, float *y, int y_stride, float 
                     store(z, next);
                     sum += load(a + 8) * next;
                 }
-                if (order) scatter(y, order + 8 * k + i, sum);
-                else store(y + 8 * k + i, sum);
+                if (order) add_to(y, order + 8 * k + i, sum);
+                else store(y + 8 * k + i, load(y + 8 * k + i) + sum);
             }
 #endif
-            w += 8 + 32 * pairs + 16 * reals;
+            w += 32 * pairs + 16 * reals;
             s += 16 * pairs + 8 * reals;
         }
     }
@@ -451,18 +449,20 @@ static void systems(const float *u, int u_stride, float *y, int y_stride, float 
 /* == systems_wide == */
 /* Systems as above in double precision, for weights that cancel each other by more than single
  * precision bears. */
-static void systems_wide(const float *u, int u_stride, float *y, int y_stride, double *state,
-                         const double *weights, const unsigned short *counts,
-                         const unsigned short *order, int eights, int samples) {
+static void systems_wide(const float *u, int u_stride, float *y, int y_stride, const float *D,
+                         int channels, double *state, const double *weights,
+                         const unsigned short *counts, const unsigned short *order, int groups,
+                         int samples) {
     for (int t = 0; t < samples; t++, u += u_stride, y += y_stride) {
         const double *w = weights;
         double *s = state;
-        for (int k = 0; k < eights; k++) {
+        for (int i = 0; i < channels; i++) y[i] = D[i] * u[i];
+        for (int k = 0; k < groups; k++) {
             const int pairs = counts[2 * k], reals = counts[2 * k + 1];
             for (int i = 0; i < 8; i++) {
                 const int at = order ? order[8 * k + i] : 8 * k + i;
-                const double v = (double)u[at], *a = w + 8 + i;
-                double *z = s + i, sum = w[i] * v;
+                const double v = (double)u[at], *a = w + i;
+                double *z = s + i, sum = 0;
                 for (int n = 0; n < pairs; n++, a += 32, z += 16) {
                     const double re = z[0], im = z[8];
                     z[0] = re + (a[0] * re - a[8] * im + v);
@@ -473,9 +473,9 @@ static void systems_wide(const float *u, int u_stride, float *y, int y_stride, d
                     *z += *a * *z + v;
                     sum += a[8] * *z;
                 }
-                y[at] = (float)sum;
+                y[at] += (float)sum;
             }
-            w += 8 + 32 * pairs + 16 * reals;
+            w += 32 * pairs + 16 * reals;
             s += 16 * pairs + 8 * reals;
         }
     }

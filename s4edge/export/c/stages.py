@@ -12,6 +12,7 @@ from s4edge.export.c.systems import arrange
 from s4edge.export.c.weights import (
     Array,
     byte_steps,
+    doubles,
     floats,
     in_bytes,
     indices,
@@ -86,6 +87,7 @@ class Writer:
 
     Attributes:
         buffers: that the values lie in.
+        arranged: the systems, by stage.
         sections: of kernels.c.
         features: functions applied to every feature.
         gated: functions of gates.
@@ -103,6 +105,7 @@ class Writer:
         self.as_bytes = as_bytes
         self.wide = wide
         self.buffers: Buffers = assign(program)
+        self.arranged = arrange(program)
         self.sections: set[str] = {"lanes"}
         self.features: set[str] = set()
         self.gated: set[str] = set()
@@ -223,25 +226,26 @@ class Writer:
         name, wide = identifier(stage), stage in self.wide
         kernel = "systems_wide" if wide else "systems"
         self.sections.add(kernel)
-        arranged = arrange(systems)
-        what = "systems, 8 side by side"
-        weights = (
-            Array(name, what, arranged.weights) if wide else floats(name, what, arranged.weights)
-        )
-        part.arrays.append(weights)
-        counts = indices(f"{name}_counts", "pairs and real poles of each 8", arranged.counts)
-        part.arrays.append(counts)
-        order = "NULL"
-        if arranged.order is not None:
-            order = f"{name}_order"
-            part.arrays.append(indices(order, "which systems they are", arranged.order))
-        state = "NULL"
-        if arranged.states:
-            state = f"s->{name}"
-            kind = "double" if wide else "float"
-            self.state.append(Member(kind, name, arranged.states))
-        tables = f"{name}, {name}_counts, {order}"
-        return f"{kernel}({where}, {state}, {tables}, {arranged.eights}, samples);"
+        arranged = self.arranged[stage]
+        D = self._constant(part, systems.feedthrough)
+        tables = "NULL, NULL, NULL, NULL"
+        if arranged.groups:
+            what = "systems, 8 lanes side by side"
+            make = doubles if wide else floats
+            part.arrays.extend(
+                [
+                    make(name, what, arranged.weights),
+                    indices(f"{name}_counts", "rows of pairs and of real poles", arranged.counts),
+                ]
+            )
+            order = "NULL"
+            if arranged.order is not None:
+                order = f"{name}_order"
+                part.arrays.append(indices(order, "the channel of each lane", arranged.order))
+            self.state.append(Member("double" if wide else "float", name, arranged.states))
+            tables = f"s->{name}, {name}, {name}_counts, {order}"
+        channels = systems.modes.channels
+        return f"{kernel}({where}, {D}, {channels}, {tables}, {arranged.groups}, samples);"
 
     def _norm(
         self, part: Part, name: str, norm: LayerNorm | Affine | Standardize, where: str, width: int

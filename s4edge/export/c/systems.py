@@ -1,20 +1,30 @@
-"""How the systems of a layer lie in a C file: 8 side by side, of nearly the same order.
+"""How the systems of a layer lie in a C file: in groups of 8 lanes, of nearly the same order.
 
-Systems are sorted by their pairs and real poles, so that the 8 that stand together need little
-filling up: what is computed is what orders there are, not the largest of them for all.
+A lane holds some modes of one channel, and adds to that channel's output. Channels of many modes
+have several lanes, so that lanes are equally long and hardly anything fills them up: what is
+computed and kept is what orders there are, not the largest of them for all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from s4edge.arrays import Float, Int
-from s4edge.export.lowering.program import DiagonalSystems
-from s4edge.systems.modes import expm1
+from s4edge.export.lowering.program import DiagonalSystems, Program
+from s4edge.systems.modes import Modes, expm1
 
 TOGETHER = 8
+# What things cost on a processor that computes 8 lanes at once, in instructions: a row of pairs, of
+# real poles, a group that reads and writes channels out of order, and one whose loops turn another
+# number of times than those before, which is foreseen wrong.
+_PAIRS, _REALS, _GROUP, _CHANGE = 14, 7, 40, 20
+# What a float is worth that only fills up: the least for which all layers together have no more of
+# them than 1 kB, beside which there is a running pool's padding.
+_FILLED = (2, 4, 8, 16, 64)
+_MOST_FILLED = 240
 
 
 @dataclass(frozen=True)
@@ -23,8 +33,8 @@ class Arranged:
 
     Attributes:
         weights: (numbers,) in the order in which they are read.
-        counts: (2 eights,) pairs and real poles of each eight.
-        order: (8 eights,) which system stands where; None where they stand in their own order.
+        counts: (2 groups,) rows of pairs and of real poles in each group.
+        order: (8 groups,) the channel of each lane; None where lanes are channels in their order.
         states: floats of state.
     """
 
@@ -34,57 +44,116 @@ class Arranged:
     states: int
 
     @property
-    def eights(self) -> int:
-        """Groups of 8 systems."""
+    def groups(self) -> int:
+        """Of 8 lanes."""
         return len(self.counts) // 2
 
 
-def arrange(systems: DiagonalSystems) -> Arranged:
-    """Sort the systems of a layer and put down their numbers."""
+@dataclass(frozen=True)
+class _Lane:
+    """Modes of a channel, by their indices."""
+
+    channel: int
+    pairs: Int
+    reals: Int
+
+
+_ORDERS: tuple[Callable[[_Lane], tuple[int, ...]], ...] = (
+    lambda lane: (-len(lane.pairs), len(lane.reals), lane.channel),
+    lambda lane: (-len(lane.pairs), -len(lane.reals), lane.channel),
+    lambda lane: (len(lane.reals), -len(lane.pairs), lane.channel),
+)
+
+
+def arrange(program: Program) -> dict[str, Arranged]:
+    """The systems of all layers, by stage."""
+    found: dict[str, Arranged] = {}
+    for worth in _FILLED:
+        found = {stage.name: arrange_layer(systems, worth) for stage, systems in program.systems}
+        held = sum(int(systems.modes.real_states.sum()) for _, systems in program.systems)
+        if sum(each.states for each in found.values()) - held <= _MOST_FILLED:
+            break
+    return found
+
+
+def arrange_layer(systems: DiagonalSystems, worth: float) -> Arranged:
+    """Cut the systems of a layer into lanes, and put down their numbers.
+
+    Args:
+        systems: of the layer.
+        worth: of a float that only fills up, in instructions.
+    """
     modes = systems.modes
     real = modes.is_real
-    pairs = np.bincount(modes.channel[~real], minlength=modes.channels)
-    reals = np.bincount(modes.channel[real], minlength=modes.channels)
-    own = np.arange(modes.channels)
-    orders = [own, np.lexsort((own, reals, -pairs)), np.lexsort((own, -reals, -pairs)),
-              np.lexsort((own, -pairs, -reals))]  # fmt: skip
-    order = min(orders, key=lambda each: _filled(pairs[each], reals[each]).sum())
-    change = expm1(modes.log_pole)
-    change[real] = change[real].real
-    parts: list[Float] = []
-    counts: list[tuple[int, int]] = []
-    for start in range(0, modes.channels, TOGETHER):
-        eight = order[start : start + TOGETHER]
-        most = int(pairs[eight].max()), int(reals[eight].max())
-        counts.append(most)
-        D = np.zeros(TOGETHER)
-        D[: len(eight)] = systems.feedthrough.value[eight]
-        # What fills up forgets at once and is not read.
-        of_pairs = np.zeros((most[0], 4, TOGETHER))
-        of_reals = np.zeros((most[1], 2, TOGETHER))
-        of_pairs[:, 0] = of_reals[:, 0] = -1
-        for lane, channel in enumerate(eight):
-            (these,) = np.nonzero((modes.channel == channel) & ~real)
-            a, w = change[these], modes.weight[these]
-            of_pairs[: len(these), :, lane] = np.stack([a.real, a.imag, w.real, w.imag], axis=1)
-            (these,) = np.nonzero((modes.channel == channel) & real)
-            a, w = change[these], modes.weight[these]
-            of_reals[: len(these), :, lane] = np.stack([a.real, w.real], axis=1)
-        parts += [D, of_pairs.reshape(-1), of_reals.reshape(-1)]
-    filled_order = np.arange(-(-modes.channels // TOGETHER) * TOGETHER)
-    filled_order[: modes.channels] = order
+    of_channel = [np.flatnonzero(modes.channel == channel) for channel in range(modes.channels)]
+    split = [_Lane(c, each[~real[each]], each[real[each]]) for c, each in enumerate(of_channel)]
+    most = max((len(lane.pairs) + -(-len(lane.reals) // 2) for lane in split), default=0)
+    options = [
+        sorted(_cut(split, longest), key=order)
+        for longest in range(1, most + 1)
+        for order in _ORDERS
+    ]
+    if all(len(lane.pairs) + len(lane.reals) for lane in split):
+        options.append(split)  # each channel its lane, in order
+    lanes = min(options, key=lambda each: _cost(each, worth), default=[])
+    groups = [lanes[start : start + TOGETHER] for start in range(0, len(lanes), TOGETHER)]
+    counts = [_rows(group) for group in groups]
+    in_order = [lane.channel for lane in lanes] == list(range(modes.channels))
+    order = [
+        # A lane too many repeats the first, with weights of 0.
+        (group[lane] if lane < len(group) else group[0]).channel
+        for group in groups
+        for lane in range(TOGETHER)
+    ]
+    if in_order:
+        order = []
     return Arranged(
-        weights=np.concatenate(parts),
-        counts=np.array(counts).reshape(-1),
-        order=None if (order == own).all() else filled_order,
-        states=int(_filled(pairs[order], reals[order]).sum()),
+        weights=np.concatenate([np.zeros(0), *(_weights(modes, group) for group in groups)]),
+        counts=np.array(counts, np.int64).reshape(-1),
+        order=np.array(order) if order else None,
+        states=TOGETHER * sum(2 * pairs + reals for pairs, reals in counts),
     )
 
 
-def _filled(pairs: Int, reals: Int) -> Int:
-    """(eights,) floats of state that each eight takes."""
-    missing = -len(pairs) % TOGETHER
-    most_pairs, most_reals = (
-        np.pad(each, (0, missing)).reshape(-1, TOGETHER).max(axis=1) for each in (pairs, reals)
-    )
-    return np.asarray(TOGETHER * (2 * most_pairs + most_reals))
+def _cut(channels: list[_Lane], longest: int) -> list[_Lane]:
+    """Lanes of at most so many pairs, two real poles being as long as a pair."""
+    lanes = []
+    for whole in channels:
+        pairs, reals = whole.pairs, whole.reals
+        while len(pairs) or len(reals):
+            room = 2 * max(longest - len(pairs), 0)
+            lanes.append(_Lane(whole.channel, pairs[:longest], reals[:room]))
+            pairs, reals = pairs[longest:], reals[room:]
+    return lanes
+
+
+def _rows(group: list[_Lane]) -> tuple[int, int]:
+    """Rows of pairs and of real poles."""
+    return max(len(lane.pairs) for lane in group), max(len(lane.reals) for lane in group)
+
+
+def _cost(lanes: list[_Lane], worth: float) -> float:
+    total, before = 0.0, (-1, -1)
+    for start in range(0, len(lanes), TOGETHER):
+        group = lanes[start : start + TOGETHER]
+        rows = _rows(group)
+        held = sum(2 * len(lane.pairs) + len(lane.reals) for lane in group)
+        total += _PAIRS * rows[0] + _REALS * rows[1] + _GROUP
+        total += _CHANGE * sum(one != other for one, other in zip(rows, before, strict=True))
+        total += worth * (TOGETHER * (2 * rows[0] + rows[1]) - held)
+        before = rows
+    return total
+
+
+def _weights(modes: Modes, group: list[_Lane]) -> Float:
+    """Of a group: row by row, each number for all lanes."""
+    pairs, reals = _rows(group)
+    # What fills up forgets at once and is not read.
+    of_pairs, of_reals = np.zeros((pairs, 4, TOGETHER)), np.zeros((reals, 2, TOGETHER))
+    of_pairs[:, 0] = of_reals[:, 0] = -1
+    for index, lane in enumerate(group):
+        a, w = expm1(modes.log_pole[lane.pairs]), modes.weight[lane.pairs]
+        of_pairs[: len(a), :, index] = np.stack([a.real, a.imag, w.real, w.imag], axis=1)
+        a, w = expm1(modes.log_pole[lane.reals]), modes.weight[lane.reals]
+        of_reals[: len(a), :, index] = np.stack([a.real, w.real], axis=1)
+    return np.concatenate([of_pairs.reshape(-1), of_reals.reshape(-1)])

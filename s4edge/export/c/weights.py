@@ -69,6 +69,11 @@ def floats(name: str, comment: str, values: Float) -> Array:
     return Array(name, comment, single)
 
 
+def doubles(name: str, comment: str, values: Float) -> Array:
+    """Numbers as they are."""
+    return Array(name, comment, np.asarray(values, np.float64).reshape(-1))
+
+
 def indices(name: str, comment: str, values: NDArray[np.int64]) -> Array:
     """Small whole numbers."""
     return Array(name, comment, np.asarray(values).reshape(-1).astype(np.uint16))
