@@ -34,8 +34,10 @@ DEFAULT_FOLDER = HERE.parents[1] / ".arm64"
 FOR_TESTS = ("pytest", "pluggy", "iniconfig", "onnx", "ml_dtypes", "typing_extensions")
 TESTED = ("bench", "reports", "runtime")
 # Of their tests, what needs the toolchain, looks at the source only, or bids a bench hurry.
-LEFT_OUT = ("answers", "bench", "bench_compare", "bench_faults", "bench_page", "compression_page",
-            "imports", "old_python", "remote", "remote_command")  # fmt: skip
+LEFT_OUT = (
+    "answers", "bench", "bench_compare", "bench_faults", "bench_page", "c_backend",
+    "compression_page", "cortex_m", "imports", "old_python", "remote", "remote_command",
+)  # fmt: skip
 SLOW = "stays_flat"
 DURATION = 0.5
 
