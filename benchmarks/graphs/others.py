@@ -27,16 +27,18 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from upstream import upstream_module
 
 
-def upstream_step(folder: Path, state: int) -> Callable[[], object]:
-    """4 of upstream's S4Block (diagonal) with residual and LayerNorm, one sample in eager torch."""
+def upstream_step(
+    folder: Path, state: int, d_model: int = D_MODEL, layers: int = LAYERS
+) -> Callable[[], object]:
+    """Upstream's S4Blocks (diagonal) with residual and LayerNorm, one sample in eager torch."""
     make = upstream_module(folder, "s4").S4Block
-    blocks, norms = [], nn.ModuleList(nn.LayerNorm(D_MODEL) for _ in range(LAYERS))
-    for _ in range(LAYERS):
+    blocks, norms = [], nn.ModuleList(nn.LayerNorm(d_model) for _ in range(layers))
+    for _ in range(layers):
         with contextlib.redirect_stdout(io.StringIO()):
-            block = make(D_MODEL, d_state=state, mode="diag", final_act="glu").eval()
+            block = make(d_model, d_state=state, mode="diag", final_act="glu").eval()
         block.setup_step()
         blocks.append(block)
-    encoder, decoder = nn.Linear(1, D_MODEL), nn.Linear(D_MODEL, OUTPUTS)
+    encoder, decoder = nn.Linear(1, d_model), nn.Linear(d_model, OUTPUTS)
     x = torch.randn(1, 1)
     with torch.inference_mode():
         states = [block.default_state(1) for block in blocks]
