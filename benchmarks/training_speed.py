@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
-from upstream import upstream_module
+from upstream_layers import upstream_module
 
 from s4edge.bench.machine.memory import peak_rss_bytes
 from s4edge.training.allocator import keep_freed_memory

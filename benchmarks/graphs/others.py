@@ -24,7 +24,7 @@ from s4edge.export.onnx.step_graph import pool_step
 from s4edge.model.sequence_model import SequenceModel
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from upstream import upstream_module
+from upstream_layers import upstream_module
 
 
 def upstream_step(

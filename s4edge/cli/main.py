@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import errno
 import importlib
+import os
 import signal
 import sys
 from types import FrameType
@@ -89,7 +90,18 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="s4edge")
     signal.signal(signal.SIGTERM, _terminate)
-    cli(prog_name="s4edge")
+    try:
+        cli(prog_name="s4edge")
+    finally:
+        _drop_what_cannot_be_written()
+
+
+def _drop_what_cannot_be_written() -> None:
+    """What is left in a buffer would fail again as the interpreter ends, with its own status."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:
