@@ -114,9 +114,7 @@ def test_order_of_modes_and_choice_of_conjugates_do_not_matter(
         a, b = (np.linalg.norm(kernel(r, 2000) - modes.kernel(2000)) for r in (first, second))
         assert a == pytest.approx(b, rel=1e-3, abs=1e-7 * scale)
     else:
-        # Of the optimal Hankel norm, the search for the constant ends by its own rounding.
-        limit = 1e-5 if method == "hankel" else 1e-6
-        assert np.abs(kernel(first, 300) - kernel(second, 300)).max() <= limit * scale
+        assert np.abs(kernel(first, 300) - kernel(second, 300)).max() <= 1e-6 * scale
 
 
 @EVERY

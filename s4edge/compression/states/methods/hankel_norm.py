@@ -41,7 +41,7 @@ _UNIFORM = np.linspace(0, np.pi, 257)
 _AROUND = np.array([-8, -4, -2, -1, -0.5, -0.25, 0, 0.25, 0.5, 1, 2, 4, 8])
 _ROUNDS = 60
 # How often, around how many peaks and how much finer it is sampled again.
-_EXCHANGES = 3
+_EXCHANGES = 5
 _PEAKS = 8
 _FINER = 12
 
