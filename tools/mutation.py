@@ -1,12 +1,16 @@
-"""How many small faults the tests notice: random mutants, each under the tests near it.
+"""How many small faults the tests notice: random mutants, each under the tests that run its line.
 
-    python tools/mutation.py [--count 200] [--seed 0] [--processes 2] [-o RESULTS.json]
-    python tools/mutation.py --again RESULTS.json [-o RESULTS.json]   # the survivors alone
+    python tools/mutation.py [--count 200] [--seed 0] [--processes 2] [--trace T.json] [-o R.json]
+    python tools/mutation.py --again R.json [--trace T.json] [-o R.json]   # the survivors alone
 
-Needs cosmic-ray, whose operators make the mutants (`pip install cosmic-ray`). Each is tried in a
-copy of the tree, by a process forked from one that has imported the libraries already. A mutant is
-noticed when a test fails, or does not end in time. What survives is printed with its line; whether
-it changes anything is for people to say.
+Needs cosmic-ray, whose operators make the mutants, and coverage, which tells what a test runs
+(`pip install cosmic-ray coverage`). The tests run once without a fault, or the trace of an earlier
+time says what they ran. Each mutant is tried in a copy of the tree, by a process forked from one
+that has imported the libraries already, under the tests that run its line: its namesake's first,
+then the room's own, then the quick ones, up to `--budget` seconds of them; where no test of this
+process runs it, under the room's tests, which start processes, too. A mutant is noticed when a test
+fails, or does not end in time. Results are written after each; what survives is printed with its
+line; whether it changes anything is for people to say.
 """
 
 from __future__ import annotations
@@ -19,28 +23,31 @@ import os
 import random
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
+
+from tracing import OPTIONS, Trace, environment, load, save, trace_tests
 
 ROOT = Path(__file__).resolve().parents[1]
 # The rooms whose modules are changed, and the tests that look at each, the nearest first.
 TESTS = {
     "systems": ("systems", "compression"),
     "compression": ("compression", "workflows", "cli/test_calibrate.py", "cli/test_sweep.py"),
-    "export/lowering": ("export", "random_models"),
-    "export/onnx": ("export/onnx", "export", "random_models", "cli/test_three_calls.py"),
-    "checkpoints": ("checkpoints", "workflows", "cli/test_bad_tensors.py", "fuzz"),
+    "export": ("export", "random_models", "cli/test_three_calls.py"),
+    "checkpoints": ("checkpoints", "workflows", "cli/test_bad_tensors.py", "fuzz/test_found.py"),
     "training": ("training", "cli/test_finetune_command.py"),
     "runtime": ("runtime", "cli/test_run.py", "random_models"),
     "model": ("model", "random_models", "checkpoints/test_sequence_backbone.py", "compression"),
-    "data": ("data", "runtime", "training"),
 }
+# What measures time, builds wheels or mutates files itself says nothing about a line.
+LEFT_OUT = ("bench", "tools", "benchmarks", "fuzz/test_fuzzer.py", "cli/test_bench_command.py")
 # Exchanges that a person might make by mistake; of bit operators none, which are mostly types here.
 OPERATORS = (
     *(f"ReplaceBinaryOperator_{pair}" for pair in (
@@ -70,8 +77,9 @@ class Mutant:
         module: its file below ``s4edge``.
         operator: cosmic-ray's name of it.
         occurrence: which place of the module.
-        outcome: "noticed", "survived" or "" before it was tried.
+        outcome: "noticed", "timed out", "survived", or "" before it was tried.
         change: the line before and after.
+        tests: that run the line, of those that were run.
         seconds: of the tests.
     """
 
@@ -80,6 +88,7 @@ class Mutant:
     occurrence: int
     outcome: str = ""
     change: str = ""
+    tests: int = 0
     seconds: float = 0.0
 
 
@@ -107,78 +116,144 @@ def _walk(node):  # type: ignore[no-untyped-def]
         yield from _walk(child)
 
 
-def tests_of(module: str) -> list[str]:
+def traced_files() -> list[str]:
+    """Test files that are run for the trace, those of a folder far from each other."""
+    root = ROOT / "tests"
+    left_out = tuple(f"{root / name}" for name in LEFT_OUT)
+    files = [path for path in root.rglob("test_*.py") if not str(path).startswith(left_out)]
+    return [path.relative_to(ROOT).as_posix() for path in sorted(files)]
+
+
+def near(module: str) -> list[str]:
     """Files and folders below ``tests`` for a module, its namesake first."""
-    room = max((room for room in TESTS if module.startswith(f"{room}/")), key=len)
+    room = module.split("/")[0]
     named = f"test_{Path(module).stem}.py"
-    first = [path for path in sorted((ROOT / "tests").rglob(named)) if path.is_file()]
-    chosen = [path.relative_to(ROOT).as_posix() for path in first]
-    chosen += [f"tests/{name}" for name in TESTS[room] if (ROOT / "tests" / name).exists()]
-    return list(dict.fromkeys(chosen))
+    first = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "tests").rglob(named))]
+    return list(dict.fromkeys([*first, *(f"tests/{name}" for name in TESTS[room])]))
 
 
-def try_mutant(mutant: Mutant, tree: Path, limit: float) -> Mutant:
+def choose(module: str, tests: set[str], trace: Trace, budget: float) -> list[str]:
+    """Some of the tests that run a line, those first that will likely notice."""
+    nearest = near(module)
+
+    def rank(test: str) -> tuple[int, float]:
+        file = test.split("::")[0]
+        places = [index for index, place in enumerate(nearest) if file.startswith(place)]
+        return (min(places, default=len(nearest)), trace.seconds.get(test, 0.0))
+
+    chosen: list[str] = []
+    for test in sorted(tests, key=rank):
+        budget -= trace.seconds.get(test, 0.0)
+        if budget < 0 and chosen:
+            continue
+        chosen.append(test)
+    return chosen
+
+
+def try_mutant(
+    mutant: Mutant, tree: Path, limit: float, trace: Trace, budget: float, wide: bool
+) -> Mutant:
     """Change one file of a copy of the tree, run the tests there, and change it back."""
-    from cosmic_ray.mutating import mutate_code
-    from cosmic_ray.plugins import get_operator
-
     path = tree / "s4edge" / mutant.module
     before = path.read_text(encoding="utf-8")
-    operator = get_operator(f"core/{mutant.operator}")()
-    after = mutate_code(before, operator, mutant.occurrence)
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0)
-    mutant.change = "\n".join(list(lines)[2:])
+    after, mutant.change = _changed(mutant, before)
+    line = int(mutant.change.split("-")[1].split(" ")[0].split(",")[0])
+    tests = choose(mutant.module, trace.tests_of(mutant.module, before, line), trace, budget)
+    mutant.tests = len(tests)
     started = time.perf_counter()
     path.write_text(after, encoding="utf-8")
     try:
-        mutant.outcome = "noticed" if _fails(tree, tests_of(mutant.module), limit) else "survived"
+        mutant.outcome = "survived"
+        if tests:
+            files = list(dict.fromkeys(test.split("::")[0] for test in tests))
+            mutant.outcome = _outcome(tree, files, limit, only=tests)
+        if mutant.outcome == "survived" and (wide or not tests):
+            mutant.outcome = _outcome(tree, near(mutant.module), limit, without=trace.failed)
     finally:
         path.write_text(before, encoding="utf-8")
     mutant.seconds = round(time.perf_counter() - started, 1)
     return mutant
 
 
-def check(tree: Path, limit: float) -> None:
-    """Raise SystemExit where tests fail without any fault."""
-    chosen = sorted({name for names in TESTS.values() for name in names})
-    failing = [name for name in chosen if _fails(tree, [f"tests/{name}"], limit)]
-    if failing:
-        raise SystemExit(f"these fail without any fault: {', '.join(failing)}")
+def _changed(mutant: Mutant, before: str) -> tuple[str, str]:
+    """The module with the fault, and its lines before and after."""
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator
+
+    operator = get_operator(f"core/{mutant.operator}")()
+    after = mutate_code(before, operator, mutant.occurrence)
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0)
+    return after, "\n".join(list(lines)[2:])
 
 
-def _fails(tree: Path, tests: list[str], limit: float) -> bool:
-    """Whether a test fails, in a process of its own, or they take more than ``limit`` seconds."""
+def find_again(mutant: Mutant) -> bool:
+    """Where a mutant of another commit is in this one, by its lines; whether it is there."""
+    path = ROOT / "s4edge" / mutant.module
+    wanted = mutant.change.splitlines()[1:]
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    with contextlib.suppress(Exception):  # past the last occurrence
+        for occurrence in range(10_000):
+            each = replace(mutant, occurrence=occurrence)
+            if _changed(each, before)[1].splitlines()[1:] == wanted:
+                mutant.occurrence = occurrence
+                return True
+    return False
+
+
+def _outcome(
+    tree: Path,
+    files: list[str],
+    limit: float,
+    *,
+    only: Sequence[str] = (),
+    without: Sequence[str] = (),
+) -> str:
+    """What tests say, in a process of its own, if they take no more than ``limit`` seconds."""
+
+    def run() -> int:
+        import pytest
+
+        return int(pytest.main(["-x", *OPTIONS, *files], plugins=[_Only(set(only), set(without))]))
+
+    status = _fork(tree, run, limit)
+    nothing = os.waitstatus_to_exitcode(status or 0) == 5  # no test left of those chosen
+    return "timed out" if status is None else "noticed" if status and not nothing else "survived"
+
+
+class _Only:
+    """A plugin of pytest that runs chosen tests."""
+
+    def __init__(self, only: set[str], without: set[str]) -> None:
+        self.only, self.without = only, without
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items[:] = [
+            item
+            for item in items
+            if (not self.only or item.nodeid in self.only) and item.nodeid not in self.without
+        ]
+
+
+def _fork(tree: Path, run: Callable[[], object], limit: float) -> int | None:
+    """The status of a forked process, None if it was ended at the limit."""
     child = os.fork()
     if child == 0:
         os.setsid()
-        os._exit(_run(tree, tests))
+        environment(tree, ROOT.parent / "shared")
+        try:
+            os._exit(int(run() or 0))
+        except BaseException:
+            os._exit(1)
     until = time.monotonic() + limit
     while time.monotonic() < until:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
-            return status != 0
+            return status
         time.sleep(0.1)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    return True
-
-
-def _run(tree: Path, tests: list[str]) -> int:
-    import pytest
-
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):
-        os.dup2(null, number)
-    os.chdir(tree)
-    sys.path.insert(0, str(tree))
-    os.environ["PYTHONPATH"] = str(tree)
-    os.environ.setdefault("S4EDGE_SHARED", str(ROOT.parent / "shared"))
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(tree)]
-    try:
-        return int(pytest.main([*options, *tests]))
-    except BaseException:
-        return 1
+    return None
 
 
 def copies(count: int, folder: Path) -> list[Path]:
@@ -203,7 +278,9 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--limit", type=float, default=600, help="seconds for one mutant")
     parser.add_argument("--again", type=Path, help="results whose survivors are tried again")
-    parser.add_argument("--check", action="store_true", help="first try the tests without a fault")
+    parser.add_argument("--budget", type=float, default=90, help="seconds of tests for one mutant")
+    parser.add_argument("--wide", action="store_true", help="then all tests of the rooms near it")
+    parser.add_argument("--trace", type=Path, help="what tests ran; written if it is not there")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -214,26 +291,32 @@ def main() -> None:
         mutants = draw(options.count, options.seed)
     else:
         everyone = [Mutant(**each) for each in json.loads(options.again.read_text())]
-        known = [each for each in everyone if each.outcome == "noticed"]
-        mutants = [each for each in everyone if each.outcome != "noticed"]
+        known = [each for each in everyone if each.outcome != "survived"]
+        mutants = [each for each in everyone if each.outcome == "survived"]
+        gone = [each for each in mutants if not find_again(each)]
+        for each in gone:
+            print(f"no longer there: {each.module}\n{each.change}")
+        mutants = [each for each in mutants if each not in gone]
     done: list[Mutant] = []
     with tempfile.TemporaryDirectory() as folder:
-        trees: SimpleQueue[Path] = SimpleQueue()
-        for tree in copies(options.processes, Path(folder)):
-            trees.put(tree)
-        if options.check:
-            check(Path(folder) / "0", 20 * options.limit)
+        trees = copies(options.processes, Path(folder))
+        trace = traced(trees, options.trace)
+        free: SimpleQueue[Path] = SimpleQueue()
+        for tree in trees:
+            free.put(tree)
 
         def work(mutant: Mutant) -> None:
-            tree = trees.get()
+            tree = free.get()
             try:
-                done.append(try_mutant(mutant, tree, options.limit))
+                done.append(
+                    try_mutant(mutant, tree, options.limit, trace, options.budget, options.wide)
+                )
             finally:
-                trees.put(tree)
-            noticed = sum(each.outcome == "noticed" for each in done)
-            print(f"{len(done)}/{len(mutants)} {noticed} noticed; {mutant.outcome} "
-                  f"{mutant.seconds:.0f} s {mutant.module}", flush=True)  # fmt: skip
-            if mutant.outcome == "survived":
+                free.put(tree)
+            noticed = sum(each.outcome != "survived" for each in done)
+            said = f"{mutant.outcome} {mutant.seconds:.0f} s {mutant.tests} tests {mutant.module}"
+            print(f"{len(done)}/{len(mutants)} {noticed} noticed; {said}", flush=True)
+            if mutant.outcome != "noticed":
                 print(mutant.change, flush=True)
             if options.output is not None:
                 results = [asdict(each) for each in (*known, *done)]
@@ -241,6 +324,33 @@ def main() -> None:
 
         with ThreadPoolExecutor(options.processes) as pool:
             list(pool.map(work, mutants))
+    print(table([*known, *done]))
+
+
+def traced(trees: list[Path], path: Path | None) -> Trace:
+    """What the tests run without a fault: as kept, or now."""
+    if path is not None and path.exists():
+        return load(path)
+    trace = trace_tests(trees, traced_files(), lambda tree, run: _fork(tree, run, 3600))
+    if path is not None:
+        save(trace, path)
+    print(f"{len(trace.seconds)} tests, {sum(trace.seconds.values()):.0f} s", flush=True)
+    for name in trace.failed:
+        print(f"fails without any fault, left out: {name}", flush=True)
+    return trace
+
+
+def table(mutants: list[Mutant]) -> str:
+    """How many of each room were noticed."""
+    lines = ["| room | mutants | noticed | timed out | survived |", "|---|---|---|---|---|"]
+    for room in (*TESTS, ""):
+        mine = [each for each in mutants if each.module.startswith(room)]
+        counts = [sum(each.outcome == word for each in mine) for word in OUTCOMES]
+        lines.append(f"| {room or 'all'} | {len(mine)} | {' | '.join(map(str, counts))} |")
+    return "\n".join(lines)
+
+
+OUTCOMES = ("noticed", "timed out", "survived")
 
 
 if __name__ == "__main__":
