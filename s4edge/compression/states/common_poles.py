@@ -37,6 +37,8 @@ _AT_ONCE = 32
 _RIDGE = 1e-9
 # Directions of a system's modes that are so nearly dependent are left out of its weights.
 _DEPENDENT = 1e-12
+# Of a pole to `CORRELATION`.
+_TOO_NEAR = 1e-6
 _STEPS = 300
 
 
@@ -151,14 +153,15 @@ def _factor(log_pole: Complex) -> tuple[Float, Float]:
         normalized.
     """
     r, scale, n = CORRELATION, _scale(log_pole), log_pole.shape[1]
+    # A pole at r itself would need k r^k: it is moved by less than shows.
+    near = np.abs(np.exp(log_pole) - r) < _TOO_NEAR
+    log_pole = np.where(near, log_pole - 2 * _TOO_NEAR, log_pole)
     one = np.ones((len(log_pole), 1))
     factor = real_factor(log_pole, scale / np.sqrt(2) + 0j, np.log(r) * one + 0j, one)
     re, im, last = factor[..., :n], factor[..., n : 2 * n], factor[..., 2 * n :]
-    # A pole at r itself would need k r^k: it is moved by less than shows.
     a = np.exp(log_pole)
-    apart = np.where(np.abs(a - r) < 1e-7, 1e-7, a - r)
-    p = (np.sqrt(1 - r * r) * a / apart)[:, None]
-    q = (np.sqrt(1 - r * r) * scale * r / apart)[:, None]
+    p = (np.sqrt(1 - r * r) * a / (a - r))[:, None]
+    q = (np.sqrt(1 - r * r) * scale * r / (a - r))[:, None]
     first = p.real * re - p.imag * im - q.real * last
     second = p.real * im + p.imag * re - q.imag * last
     return np.concatenate([first, second], axis=2), scale
