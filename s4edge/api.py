@@ -109,11 +109,12 @@ def export_onnx(
     data: Data | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
     rate: float | None = None,
+    batch: int | None = None,
 ) -> Exported:
     """Write a model as an ONNX graph. See `s4edge.export.onnx.onnx_file.export_model`."""
     from s4edge.export.onnx.onnx_file import export_model
 
-    return export_model(model, path, mode, chunk, precision, data, progress, rate)
+    return export_model(model, path, mode, chunk, precision, data, progress, rate, batch)
 
 
 def export_c(

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx import helper, numpy_helper
 
 import s4edge
 from s4edge.export.lowering import lower
+from s4edge.export.onnx.fixed_batch import with_fixed_batch
 from s4edge.export.onnx.step_graph import step_graph
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.runtime.c_compiler import find_compiler
@@ -121,7 +121,7 @@ def theirs(model: SequenceModel, folder: Path) -> Theirs | None:
         return None
     graph, source = folder / "emx.onnx", folder / "emx.c"
     lowered = lower(model)
-    onnx.save(_plain(ir.to_proto(step_graph(lowered))), graph)
+    onnx.save(ir.to_proto(with_fixed_batch(step_graph(lowered), 1)), graph)
     options = ["--large-weight-threshold", "0", "--large-temp-threshold", "0"]
     command = [sys.executable, "-m", "emx_onnx_cgen", "compile", "--model-name", "emx", *options]
     subprocess.run([*command, str(graph), str(source)], check=True, capture_output=True)
@@ -137,27 +137,6 @@ def theirs(model: SequenceModel, folder: Path) -> Theirs | None:
     state = next(each for each in onnx.load(graph).graph.input if each.name == "state")
     size = state.type.tensor_type.shape.dim[1].dim_value
     return Theirs(libraries, (lowered.d_input, size, lowered.d_output), 8 * size + max(frames))
-
-
-def _plain(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph as emx-onnx-cgen takes it: batch 1, and Gather for what turns rows around."""
-    nodes = graph.graph.node
-    for port in (*graph.graph.input, *graph.graph.output):
-        for size in port.type.tensor_type.shape.dim:
-            if size.dim_param:
-                size.dim_value = 1
-    constants = {each.name: numpy_helper.to_array(each) for each in graph.graph.initializer}
-    turned = numpy_helper.from_array(np.array([1, 0]), "real_and_imaginary_turned")
-    graph.graph.initializer.append(turned)
-    for index, node in enumerate(list(nodes)):
-        # Our step graphs turn only the two rows of real and imaginary parts.
-        if node.op_type == "Slice" and constants[node.input[4]][0] < 0:
-            axis = int(constants[node.input[3]][0])
-            gather = helper.make_node(
-                "Gather", [node.input[0], turned.name], node.output, axis=axis
-            )
-            nodes[index].CopyFrom(gather)
-    return graph
 
 
 def agreement(mine: CLibrary, emx: Theirs, flags: str) -> float:

@@ -66,10 +66,11 @@ class Worker:
         self.runtime_bytes = resident or peak_rss_bytes()
         start = time.perf_counter()
         graph = open_graph(path, threads)
-        self._stream = Stream(graph)
+        batch = graph.batch or 1
+        self._stream = Stream(graph, batch)
         self.load_seconds = time.perf_counter() - start
         run = self._stream.samples_per_run
-        self._samples = _noise(graph.info, run)
+        self._samples = _noise(graph.info, run, batch)
         # Runs after which a sequence is over, where the model knows one length only.
         self._runs = None if graph.info.length is None else -(-graph.info.length // run)
         self._steps = 0
@@ -187,13 +188,13 @@ class Worker:
         return {**found, "cpu_seconds": time.process_time()}
 
 
-def _noise(info: GraphInfo, run: int) -> Single:
-    """Samples as the graph takes them, (runs, 1, d_input) or (runs, 1, T, d_input).
+def _noise(info: GraphInfo, run: int, batch: int) -> Single:
+    """Samples as the graph takes them, (runs, batch, d_input) or (runs, batch, T, d_input).
 
     Made without numpy.random, which takes longer to import and more memory than many a graph.
     """
     between = (run,) if info.mode == "chunk" else ()
-    shape = (max(1, INPUT_SAMPLES // run), 1, *between, info.d_input)
+    shape = (max(1, INPUT_SAMPLES // run), batch, *between, info.d_input)
     # Fractions of large sines are as good as random, from 0 to 1.
     uniform = np.sin(12.9898 * np.arange(1, 1 + math.prod(shape))) * 43758.5453 % 1
     values = 3.4 * uniform - 1.7 if info.tokens is None else np.floor(info.tokens * uniform)

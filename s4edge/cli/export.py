@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     "from the model's shape; 16 in C]",
 )  # fmt: skip
 @click.option(
+    "--batch", type=click.IntRange(min=1), metavar="N",
+    help="A step or chunk graph of N sequences side by side, 1 for a stream, every size in it a "
+    "number and every operator a plain one, for converters that want that.  [default: any number]",
+)  # fmt: skip
+@click.option(
     "--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True,
     help="Of weights: fp16 halves the file; int8 does so for dense layers, with a scale per output "
     "channel. States and poles stay float32. C knows fp32 and int8.",
@@ -57,7 +62,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", "path", type=click.Path(path_type=Path), metavar="OUT",
     help="The file to write.  [default: <stem>.onnx or <stem>.c here, with -chunk16, -sequence, "
-    "-int8 and so on before the dot]",
+    "-batch1, -int8 and so on before the dot]",
 )  # fmt: skip
 @set_option
 @terminal.json_option
@@ -68,6 +73,7 @@ def export(
     as_c: bool,
     mode: str | None,
     chunk: int | None,
+    batch: int | None,
     precision: str,
     data: str | None,
     rate: float | None,
@@ -88,7 +94,7 @@ def export(
             else "Missing option '--onnx' (a graph) or '--c' (plain C)."
         )  # fmt: skip
     if as_c:
-        for option, given in (("--mode", mode), ("--data", data)):
+        for option, given in (("--mode", mode), ("--data", data), ("--batch", batch)):
             if given is not None:
                 raise click.UsageError(f"{option} goes with --onnx")
         write_c(model, chunk, precision, rate, compiler, path, assignments, as_json)
@@ -97,6 +103,8 @@ def export(
         raise click.UsageError("--compile goes with --c")
     if chunk is not None and mode not in (None, "chunk"):
         raise click.UsageError(f"--chunk goes with --mode chunk, not with --mode {mode}")
+    if batch is not None and mode == "sequence":
+        raise click.UsageError("--batch goes with step and chunk graphs; sequence takes any number")
     from s4edge.api import export_onnx
     from s4edge.data.dataset import load_data
     from s4edge.export.onnx.chunk_graph import choose_chunk
@@ -109,12 +117,12 @@ def export(
     loaded = read_model(model, assignments)
     if mode == "chunk" and chunk is None:
         chunk = choose_chunk(lowered(loaded, mode))
-    path = path or Path(model_stem(model) + _suffix(mode, chunk, precision) + ".onnx")
+    path = path or Path(model_stem(model) + _suffix(mode, chunk, batch, precision) + ".onnx")
     check_writable(path, model)
     with terminal.progress("Measuring on the data") as progress:
         exported = export_onnx(
             loaded, path, mode, chunk=chunk, precision=precision, data=samples, progress=progress,
-            rate=rate,
+            rate=rate, batch=batch,
         )  # fmt: skip
     if as_json:
         terminal.emit_json(exported.to_json())
@@ -127,10 +135,11 @@ def export(
         )
 
 
-def _suffix(mode: str, chunk: int | None, precision: str) -> str:
+def _suffix(mode: str, chunk: int | None, batch: int | None, precision: str) -> str:
     """Of the file's stem."""
     of_mode = {"step": "", "chunk": f"-chunk{chunk}", "sequence": "-sequence"}[mode]
-    return of_mode + ("" if precision == "fp32" else f"-{precision}")
+    of_batch = "" if batch is None else f"-batch{batch}"
+    return of_mode + of_batch + ("" if precision == "fp32" else f"-{precision}")
 
 
 def _told(exported: Exported) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -57,13 +57,14 @@ def predict(
     shape = (samples, info.d_output) if pools else (samples, length, info.d_output)
     outputs = np.zeros(shape, np.float32)
     block = _RUNS * (info.samples_per_run or 1)
-    for start in range(0, samples, _BATCH):
-        rows = slice(start, min(start + _BATCH, samples))
-        stream = Stream(graph, rows.stop - rows.start)
+    for rows, part in side_by_side(graph, x):
+        count = rows.stop - rows.start
+        stream = Stream(graph, len(part))
         for begin in range(0, length, block):
-            y = stream.extend(x[rows, begin : begin + block])
+            y = stream.extend(part[:, begin : begin + block])
             if begin + block >= length:
                 y = np.concatenate([y, stream.finish()], axis=1)
+            y = y[:count]
             if pools:
                 at = last[rows] - 1 - begin
                 (ending,) = np.nonzero((at >= 0) & (at < y.shape[1]))
@@ -71,8 +72,19 @@ def predict(
             else:
                 outputs[rows, begin : begin + block] = y
             done = min(begin + block, length) / length
-            progress((start + (rows.stop - start) * done) / samples)
+            progress((rows.start + count * done) / samples)
     return outputs
+
+
+def side_by_side(graph: Graph, x: Single, most: int = _BATCH) -> Iterator[tuple[slice, Single]]:
+    """Rows of sequences that a graph takes at once, and these sequences.
+
+    Where it is fixed to a number of them, the last ones are filled up with the last one.
+    """
+    for start in range(0, len(x), graph.batch or most):
+        rows = slice(start, min(start + (graph.batch or most), len(x)))
+        missing = (graph.batch or 0) - (rows.stop - start)
+        yield rows, np.concatenate([x[rows], np.repeat(x[-1:], max(missing, 0), axis=0)])
 
 
 def features(graph: Graph, x: Single | Int) -> Single:

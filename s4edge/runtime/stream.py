@@ -40,7 +40,10 @@ class Stream:
         if batch < 1:
             raise S4EdgeError(f"batch must be at least 1, not {batch}")
         if graph.batch not in (None, batch):
-            raise S4EdgeError(f"{info.path} is fixed to batch size {graph.batch}, not {batch}")
+            raise S4EdgeError(
+                f"{info.path} is fixed to batch size {graph.batch}, not {batch}; export it with "
+                f"--batch {batch}, or without for any"
+            )
         self.samples_per_run = info.samples_per_run or 1
         self._running = graph.start(batch)
         self._x, self._y = self._running.x, self._running.y

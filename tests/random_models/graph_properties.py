@@ -35,6 +35,7 @@ class RandomGraph:
         chunk: samples of a chunk, for that mode.
         precision: of the graph.
         batch: sequences side by side.
+        fixed: whether the graph takes so many and no other number.
     """
 
     drawn: RandomModel
@@ -42,6 +43,7 @@ class RandomGraph:
     chunk: int | None
     precision: str
     batch: int
+    fixed: bool
 
 
 @st.composite
@@ -57,6 +59,7 @@ def random_graphs(
         chunk,
         draw(st.sampled_from(precisions)),
         draw(st.integers(1, 3)),
+        draw(st.booleans()) if streams else False,
     )
 
 
@@ -85,8 +88,9 @@ def assert_graph_computes(
         path = Path(folder) / "model.onnx"
         try:
             told = s4edge.export_onnx(
-                model, path, how.mode, chunk=how.chunk, precision=how.precision
-            )
+                model, path, how.mode, chunk=how.chunk, precision=how.precision,
+                batch=how.batch if how.fixed else None,
+            )  # fmt: skip
         except S4EdgeError as refused:
             assert_one_line(refused, "differs from the model", "amplify rounding")
             noise = how.drawn.inputs(samples=model.config.length or 256)

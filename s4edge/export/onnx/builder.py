@@ -13,7 +13,7 @@ from s4edge.model.activations import LAPLACE_DEVIATION, LAPLACE_MEAN
 
 # The lowest opsets that have the operators: 17 brought LayerNormalization, 13 made the sizes of
 # Split and the axes of sums inputs. Old runtimes load what is no newer than it has to be.
-_OPSET, _OPSET_WITH_NORM = 13, 17
+OPSET, _OPSET_WITH_NORM = 13, 17
 _IR_VERSION = 8
 # Under which a constant keeps its role while the graph is not written yet.
 _ROLE = "role"
@@ -160,7 +160,7 @@ class GraphBuilder:
             self.outputs,
             nodes=nodes,
             initializers=self.constants,
-            opset_imports={"": _OPSET_WITH_NORM if with_norm else _OPSET},
+            opset_imports={"": _OPSET_WITH_NORM if with_norm else OPSET},
             name=name,
         )
         without_node_names(graph)

@@ -109,7 +109,7 @@ def _pool(
     g: GraphBuilder, kind: str, x: ir.Value, state: list[ir.Value], width: int, chunk: int
 ) -> tuple[ir.Value, list[ir.Value]]:
     """Features (batch T, width) pooled up to each sample, and the pooling's next state."""
-    axis, last = g.constant([1], "axis"), g.constant(-1, "last")
+    axis, last = g.constant([1], "axis"), g.constant(chunk - 1, "last")
     x = g.reshape(x, [-1, chunk, width])
     before = g.add("Unsqueeze", state[0], axis)
     if kind == "sum":

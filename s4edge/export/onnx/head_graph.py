@@ -17,6 +17,7 @@ from torch import nn
 
 from s4edge.errors import S4EdgeError
 from s4edge.export.onnx.builder import GraphBuilder
+from s4edge.export.onnx.fixed_batch import with_fixed_batch
 from s4edge.files import replacing
 from s4edge.model.head import Head
 from s4edge.runtime.backends.onnx import in_memory
@@ -47,21 +48,27 @@ def head_graph(head: Head) -> ir.Model:
     return g.model("s4edge_head")
 
 
-def write_head(head: Head, path: Path) -> Path:
+def write_head(head: Head, path: Path, batch: int | None = None) -> Path:
     """Write a head beside its model's graph, checked against the head.
+
+    Args:
+        head: of the model.
+        path: of the model's graph.
+        batch: answers side by side; None for any number.
 
     Raises:
         S4EdgeError: the file cannot be written, or the graph differs from the head.
     """
     path = head_path(path)
-    graph = ir.to_proto(head_graph(head))
+    written = head_graph(head)
+    graph = ir.to_proto(written if batch is None else with_fixed_batch(written, batch))
     onnx.checker.check_model(graph, full_check=True)
     with replacing(path) as temporary:
         try:
             onnx.save(graph, temporary)
         except (OSError, ValueError) as error:
             raise S4EdgeError(f"cannot write {path}: {error}") from error
-        shape = (_CHECK_BATCH, head.features)
+        shape = (batch or _CHECK_BATCH, head.features)
         rng = np.random.default_rng(0)
         first, second = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
         run = in_memory(graph.SerializeToString())

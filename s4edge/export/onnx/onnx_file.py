@@ -20,6 +20,7 @@ from s4edge.export.lowering import lower, lower_sequences
 from s4edge.export.lowering.program import Program
 from s4edge.export.onnx.activation_ranges import activation_ranges
 from s4edge.export.onnx.chunk_graph import choose_chunk, chunk_graph, matrix_bytes
+from s4edge.export.onnx.fixed_batch import with_fixed_batch
 from s4edge.export.onnx.head_graph import write_head
 from s4edge.export.onnx.precision import PRECISIONS, with_half_weights, with_int8_layers
 from s4edge.export.onnx.sequence_graph import sequence_graph
@@ -30,6 +31,7 @@ from s4edge.model.systems import LARGEST_CANCELLATION, cancellation
 from s4edge.runtime import Stream, open_graph, predict
 from s4edge.runtime.backends.onnx import METADATA_KEY
 from s4edge.runtime.description import Description
+from s4edge.runtime.predict import side_by_side
 
 MODES = ("step", "chunk", "sequence")
 
@@ -59,6 +61,7 @@ class Exported:
         scores: on the data, of the float32 graph and of the one written; None without data.
         head: the file with the graph that compares two of its answers, where the model has such a
             head.
+        batch: sequences that the graph takes side by side; None for any number.
     """
 
     output: Path
@@ -77,6 +80,7 @@ class Exported:
     activations: str | None
     scores: tuple[Score, Score] | None
     head: Path | None = None
+    batch: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The keys of ``s4edge export --json``."""
@@ -100,6 +104,7 @@ def export_model(
     data: Data | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
     rate: float | None = None,
+    batch: int | None = None,
 ) -> Exported:
     """Write a model as an ONNX graph and check it against the model.
 
@@ -115,6 +120,8 @@ def export_model(
         progress: called with the fraction done.
         rate: samples per second of what the model was trained on, for `s4edge run` to hold
             recordings to.
+        batch: sequences that a step or chunk graph takes side by side; None for any number. With
+            one it has no operator and no size that small converters refuse.
 
     Raises:
         S4EdgeError: an argument is unknown, the model cannot run that way, the file cannot be
@@ -131,6 +138,11 @@ def export_model(
         )  # fmt: skip
     if rate is not None and not 0 < rate < 1e12:
         raise S4EdgeError(f"rate must be a positive number of samples per second, not {rate:g}")
+    if batch is not None and (mode == "sequence" or batch < 1):
+        raise S4EdgeError(
+            f"batch must be at least 1, not {batch}" if mode != "sequence"
+            else "a sequence graph takes any number of sequences; ask for mode step or chunk"
+        )  # fmt: skip
     path = Path(path)
     program = lowered(model, mode)
     if mode == "chunk":
@@ -143,6 +155,8 @@ def export_model(
     with replacing(path) as temporary:
         for wide in widths:
             graph = _graph(program, mode, chunk, wide)
+            if batch is not None:
+                graph = with_fixed_batch(graph, batch)
             description = _describe(graph, model, mode, chunk, rate)
             onnx.checker.check_model(ir.to_proto(graph), full_check=True)
             chosen, activations, scores = _reduced(graph, precision, data, temporary, progress)
@@ -155,7 +169,7 @@ def export_model(
                 f"the graph differs from the model by {difference:.3g} where outputs reach "
                 f"{wanted.largest:.3g}: it is not written. {_remedy(model, precision)}"
             )
-        head = None if model.head is None else write_head(model.head, path)
+        head = None if model.head is None else write_head(model.head, path, batch)
     return Exported(
         output=path,
         mode=mode,
@@ -173,6 +187,7 @@ def export_model(
         activations=activations,
         scores=scores,
         head=head,
+        batch=batch,
     )
 
 
@@ -277,8 +292,12 @@ def _difference(path: Path, wanted: Wanted) -> float:
     """Largest difference of the graph to the model."""
     graph = open_graph(path)
     if graph.info.streams:
-        stream = Stream(graph, batch=len(wanted.x))
-        got = np.concatenate([stream.extend(wanted.samples), stream.finish()], axis=1)
+        parts = []
+        for rows, x in side_by_side(graph, wanted.samples):
+            stream = Stream(graph, batch=len(x))
+            y = np.concatenate([stream.extend(x), stream.finish()], axis=1)
+            parts.append(y[: rows.stop - rows.start])
+        got = np.concatenate(parts)
     else:
         got = predict(graph, wanted.x)
     return float(np.abs(got - wanted.y).max())

@@ -260,8 +260,7 @@ def decay(g: GraphBuilder, slots: Slots, states: ir.Value, steps: int = 1) -> ir
     """(batch, 2, ...): ``A^steps x``, as ``x + (A - I) x``, so that float32 shifts no slow pole."""
     p, q = (g.constant(each.reshape(2, *slots.shape), name, slots.dtype, role="pole")
             for each, name in zip(slots.power(steps), "pq", strict=True))  # fmt: skip
-    one, before, axis = (g.constant([each], "swap") for each in (-1, -(2**31), 1))
-    crossed = g.add("Slice", states, one, before, axis, one)
+    crossed = g.add("Gather", states, g.constant([1, 0], "swap"), axis=1)
     change = g.add("Add", g.add("Mul", states, p), g.add("Mul", crossed, q))
     return g.add("Add", states, change)
 
