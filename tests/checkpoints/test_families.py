@@ -175,7 +175,8 @@ def test_both_directions_with_a_truncation_are_refused(tmp_path: Path) -> None:
     one = tmp_path / "one.pt"
     save(some_numbers(1), "fairseq", one)
     assert s4edge.load(one, {"truncation": 9}).config.exact_samples == 9
-    assert s4edge.load(one, {"truncation": 0}).config.exact_samples is None
+    for none in (0, -1):
+        assert s4edge.load(one, {"truncation": none}).config.exact_samples is None
 
 
 def test_options_of_other_kernels_do_nothing_beside_averages(tmp_path: Path) -> None:

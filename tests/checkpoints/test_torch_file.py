@@ -276,6 +276,19 @@ def test_a_configuration_that_grows_when_it_is_written_out() -> None:
         plain(chain)
 
 
+def test_limits_of_a_configuration() -> None:
+    """A list counts with its values; 100 containers may lie in each other."""
+    most = [0] * 99_999
+    assert plain(most) == most
+    assert plain([*most, 0]) == "<100,001 values>"
+    nested: Any = 1
+    for _ in range(100):
+        nested = [nested]
+    assert plain(nested) == nested
+    with pytest.raises(S4EdgeError, match="nested more than 100 deep"):
+        plain([nested])
+
+
 def test_numbers_and_text_that_no_file_holds() -> None:
     assert plain({"big": 10**5000, "ok": 1 << 40, "text": "a\ud800b"}) == {
         "big": "<a number of 16610 bits>",
