@@ -24,7 +24,7 @@ class Storage:
     key: str
     dtype: torch.dtype
     count: int
-    first: int = 0
+    first: int
 
     @property
     def bytes(self) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from upstream_by_hand import S4D
+from upstream_by_hand import S4D, build
 
 import s4edge
 from s4edge.checkpoints.facts import Facts
@@ -172,3 +173,17 @@ def test_what_a_file_leaves_open_is_unknown() -> None:
         facts.get("mode", why="unknown")
     with pytest.raises(S4EdgeError, match="gives other="):
         Facts(Path("x.pt"), {}, {"other": UNKNOWN}).finish()
+
+
+def test_a_sidecars_options_are_those_of_the_class_itself(tmp_path: Path) -> None:
+    """A hub's configuration may have a layer's beside the backbone's; a sidecar is the trainer's."""
+    layer = S4D(WIDTH, 8, seed=0)
+    torch.save({"model": build(layer)}, tmp_path / "model.pt")
+    config = {"prenorm": True, "layer": S4D.classes, "layer_kwargs": {"d_state": 8}}
+    sidecar = {"cls": "example.S4Model", "config": config, "L": 16}
+    (tmp_path / "model.json").write_text(json.dumps(sidecar))
+    s4edge.load(tmp_path / "model.pt")
+    config |= {"layer_kwargs": {}, "d_state": 8}
+    (tmp_path / "model.json").write_text(json.dumps(sidecar))
+    with pytest.raises(S4EdgeError, match="d_state"):
+        s4edge.load(tmp_path / "model.pt")

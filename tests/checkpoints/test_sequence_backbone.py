@@ -308,6 +308,15 @@ def test_identity_layers(tmp_path: Path) -> None:
     b.check(tmp_path, config, lambda x: 2 * (2 * x + layer(2 * x)))
 
 
+@pytest.mark.parametrize("width", [0, -WIDTH, 2**31, True, "4", 4.0])
+def test_a_width_that_no_tensor_tells_must_be_one(width: object, tmp_path: Path) -> None:
+    b = Backbone()
+    b.s4d("layers.1.layer.")
+    config = {**PLAIN, "d_model": width, "layer": [{"_name_": "id"}, {"_name_": "s4d"}]}
+    with pytest.raises(S4EdgeError, match=f"d_model={width} cannot be read; it is a whole number"):
+        b.check(tmp_path, config, lambda x: x)
+
+
 @pytest.mark.parametrize("kind", ["conv2d", "mha", "lssl"])
 def test_other_layers_are_refused_by_name(kind: str, tmp_path: Path) -> None:
     b = Backbone()

@@ -251,6 +251,15 @@ def test_what_costs_much_is_not_done(name: str, monkeypatch: pytest.MonkeyPatch)
         tracemalloc.stop()
 
 
+def test_the_last_instruction_that_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = b"\x80\x04NNN00."  # a byte each, the version two
+    monkeypatch.setattr(unpickle, "_MOST_WORK", 8)
+    assert load(BytesIO(stream)) is None
+    monkeypatch.setattr(unpickle, "_MOST_WORK", 7)
+    with pytest.raises(pickle.UnpicklingError, match="more than 7 instructions"):
+        load(BytesIO(stream))
+
+
 def test_colliding_keys_are_refused() -> None:
     numbers = [(1 << 61) - 1 << shift for shift in (4, 5)]
     with pytest.raises(pickle.UnpicklingError, match="a key that is a int"):
@@ -274,6 +283,20 @@ def test_a_configuration_that_grows_when_it_is_written_out() -> None:
         chain = parts
     with pytest.raises(S4EdgeError, match="nested more than"):
         plain(chain)
+
+
+def test_numbers_may_take_16_times_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a byte they become 8; those that an expanded tensor repeats are allowed up to that."""
+    monkeypatch.setattr("s4edge.checkpoints.torch_file._MOST_BYTES", 0)
+    bytes_ = torch.arange(100, dtype=torch.uint8)
+    tensors = {"a": bytes_.expand(20, 100)}
+    torch.save({"model": tensors}, path)
+    size = path.stat().st_size
+    assert 8 * 2000 < 16 * size
+    assert same(read_container(path).tensors, tensors)
+    torch.save({"model": {"a": bytes_.expand(20 * size, 100)}}, path)
+    with pytest.raises(S4EdgeError, match="numbers are said to be in"):
+        read_container(path)
 
 
 def test_limits_of_a_configuration() -> None:

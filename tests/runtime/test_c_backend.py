@@ -73,6 +73,14 @@ def test_a_run_can_be_undone(built: Path) -> None:
     assert not np.array_equal(running.y, y)
 
 
+@pytest.mark.parametrize("name", ["m.so", "m.onnx"])
+def test_after_a_block_the_latest_output_is_its_last(built: Path, name: str) -> None:
+    running = open_graph(built / name).start(2)
+    y = running.extend(samples(2, 7, 2))
+    assert np.array_equal(running.y, y[:, -1])
+    assert not np.array_equal(running.y, y[:, -2])
+
+
 def test_whole_sequences(built: Path) -> None:
     x = samples(2, 30, 2)
     got = open_graph(built / "m.so").run(x)
