@@ -176,7 +176,7 @@ def test_what_a_file_leaves_open_is_unknown() -> None:
 
 
 def test_a_sidecars_options_are_those_of_the_class_itself(tmp_path: Path) -> None:
-    """A hub's configuration may have a layer's beside the backbone's; a sidecar is the trainer's."""
+    """A hub's configuration may have a layer's beside the backbone's; a sidecar has not."""
     layer = S4D(WIDTH, 8, seed=0)
     torch.save({"model": build(layer)}, tmp_path / "model.pt")
     config = {"prenorm": True, "layer": S4D.classes, "layer_kwargs": {"d_state": 8}}

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from s4edge.data.dataset import Data
+from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.training.evaluate import evaluate_model, predict
 from s4edge.training.finetune import TrainingWatch, finetune_model
@@ -53,6 +54,35 @@ def test_outputs_and_accuracy_of_whole_sequences() -> None:
     whole = predict(model, dataclasses.replace(data, lengths=None))
     assert not np.allclose(whole, alone, atol=1e-2)  # padding would have been felt
     assert evaluate_model(model, data).value == expected
+
+
+def looking_ahead(pooling: str) -> SequenceModel:
+    """A layer of the kind that reads a sequence from its end, too."""
+    torch.manual_seed(0)
+    out = model_of(pooling=pooling)
+    systems = out.config.blocks[0].systems
+    blocks = tuple(dataclasses.replace(each, backward=systems) for each in out.config.blocks)
+    model = SequenceModel(dataclasses.replace(out.config, blocks=blocks))
+    model.load_state_dict(out.state_dict(), strict=False)
+    for mine, its in zip(model.blocks, out.blocks, strict=True):
+        assert mine.backward_systems is not None
+        mine.backward_systems.load_state_dict(its.systems.state_dict())
+    return model.eval()
+
+
+def test_a_model_that_looks_ahead_takes_sequences_by_length() -> None:
+    model, data = looking_ahead("mean"), padded()
+    done: list[float] = []
+    np.testing.assert_allclose(
+        predict(model, data, done.append), np.stack(one_by_one(model, data)), atol=1e-5
+    )
+    assert done == sorted(done)
+    assert done[-1] == 1
+    with pytest.raises(S4EdgeError, match="must be of one length"):
+        predict(looking_ahead("none"), data)
+    alike = dataclasses.replace(data, lengths=np.full(len(LENGTHS), 12))
+    expected = predict(looking_ahead("none"), Data(data.x[:, :12], None, None, "cut"))
+    np.testing.assert_allclose(predict(looking_ahead("none"), alike), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("pooling", ["none", "mean"])
