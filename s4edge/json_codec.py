@@ -17,6 +17,7 @@ from math import isfinite
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 _ALWAYS = "told always"
+_TAG = "tag"
 _NONE = type(None)
 # The second is what `X | Y` makes from Python 3.10 on.
 _UNIONS = (Union, getattr(types, "UnionType", Union))
@@ -35,6 +36,19 @@ class Kind:
 
     name: str
     accepts: Callable[[Any], bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tagged:
+    """Dataclasses of which a value may be any, told apart by their ``TAG``, in JSON under "tag".
+
+    Attributes:
+        known: gives them by their tags.
+        default: the tag of objects that have none.
+    """
+
+    known: Callable[[], Mapping[str, type[Any]]]
+    default: str
 
 
 class MisfitError(ValueError):
@@ -78,7 +92,8 @@ def encode(value: Any, *, brief: bool = False, digits: int | None = None) -> Any
     """
     inner = functools.partial(encode, brief=brief, digits=digits)
     if dataclasses.is_dataclass(value):
-        return {name: inner(getattr(value, name)) for name in _written(value, brief)}
+        tag = {_TAG: value.TAG} if hasattr(value, "TAG") else {}
+        return {**tag, **{name: inner(getattr(value, name)) for name in _written(value, brief)}}
     if isinstance(value, Mapping):
         return {key: inner(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -149,6 +164,8 @@ def _checked(kind: Any, value: Any, where: Where) -> Any:
 
 def _annotated(kind: Any, value: Any, where: Where, strict: bool) -> Any:
     plain, told = get_args(kind)
+    if isinstance(told, Tagged):
+        return _tagged(told, value, where, strict)
     try:
         found = _value(plain, value, where, strict)
     except MisfitError as error:
@@ -158,6 +175,14 @@ def _annotated(kind: Any, value: Any, where: Where, strict: bool) -> Any:
     if not told.accepts(found):
         raise MisfitError(where, "kind", value, told)
     return found
+
+
+def _tagged(tagged: Tagged, value: Any, where: Where, strict: bool) -> Any:
+    fields, known = dict(_checked(dict, value, where)), tagged.known()
+    tag = fields.pop(_TAG, tagged.default)
+    if not isinstance(tag, str) or tag not in known:
+        raise MisfitError(where, "choice", tag, tuple(known))
+    return _value(known[tag], fields, where, strict)
 
 
 def _union(parts: Sequence[Any], value: Any, where: Where, strict: bool) -> Any:
@@ -194,7 +219,8 @@ def _dataclass(kind: Any, value: Any, where: Where, strict: bool) -> Any:
     optional = getattr(kind, "OPTIONAL", defaults)
     told = {name: hints(getattr(kind, name).fget)["return"] for name in getattr(kind, "TOLD", ())}
     needed = [name for name in (*declared, *told) if name not in optional]
-    found = _fields({**hints(kind), **told}, needed, value, where, strict)
+    kinds = {name: hints(kind)[name] for name in declared}
+    found = _fields({**kinds, **told}, needed, value, where, strict)
     return kind(**{name: each for name, each in found.items() if name in declared})
 
 

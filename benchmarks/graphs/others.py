@@ -17,7 +17,7 @@ from models import D_MODEL, LAYERS, OUTPUTS, ROOT
 from torch import Tensor, nn
 
 from s4edge.export.lowering import lower
-from s4edge.export.lowering.program import DiagonalSystems, Pool, Stage
+from s4edge.export.lowering.program import Pool, Recurrence, Stage
 from s4edge.export.onnx.builder import GraphBuilder, Shape
 from s4edge.export.onnx.stages import emit
 from s4edge.export.onnx.step_graph import pool_step
@@ -114,7 +114,7 @@ def without_states(model: SequenceModel) -> ir.Model:
     x, state = g.input("x", ["batch", program.d_input]), g.input("state", ["batch", size])
     new_state: list[ir.Value] = []
 
-    def systems(systems: DiagonalSystems, u: ir.Value, stage: Stage) -> ir.Value:
+    def systems(systems: Recurrence, u: ir.Value, stage: Stage) -> ir.Value:
         return g.add("Mul", u, g.constant(systems.first_tap, "tap"))
 
     def pooling(pooling: Pool, x: ir.Value, stage: Stage) -> ir.Value:
@@ -123,7 +123,7 @@ def without_states(model: SequenceModel) -> ir.Model:
         return x
 
     values = {"x": x}
-    emit(g, program.stages, values, {DiagonalSystems: systems, Pool: pooling})
+    emit(g, program.stages, values, {Recurrence: systems, Pool: pooling})
     g.output("y", values[program.output], ["batch", program.d_output])
     g.output("next_state", *new_state, ["batch", size])
     return g.model("floor")

@@ -20,7 +20,7 @@ from s4edge.checkpoints.upstream_layer import UpstreamLayer
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import BlockConfig, GateConfig, ModelConfig, NormPlacement
 from s4edge.model.sequence_model import Provenance, SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.diagonal import DiagonalSystems
 from s4edge.systems.modes import Modes
 
 

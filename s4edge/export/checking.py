@@ -64,7 +64,7 @@ def wanted_of(model: SequenceModel, over_sequences: bool = False) -> Wanted:
 
 def _samples_to_check(model: SequenceModel, over_sequences: bool) -> int:
     """As many as the slowest pole remembers, within bounds; past a cut of kernels if that holds."""
-    slowest = max(block.systems.modes().log_pole.real.max(initial=-1) for block in model.blocks)
+    slowest = max(-1.0, *(block.systems.log_radius for block in model.blocks))
     samples = int(np.clip(-3 / slowest, _FEWEST_SAMPLES, _MOST_SAMPLES))
     exact, stride = model.config.exact_samples, model.config.stride
     if exact is not None:

@@ -1,6 +1,8 @@
-"""One residual block around a layer of diagonal systems."""
+"""One residual block around the systems of a layer."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,8 @@ from s4edge.model.activations import activate, output_width
 from s4edge.model.configuration import BlockConfig, GateConfig
 from s4edge.model.dropout import Dropout
 from s4edge.model.norms import make_norm
-from s4edge.model.systems import Coefficients, DiagonalSystems
+from s4edge.model.systems.base import Systems
+from s4edge.model.systems.registry import make
 from s4edge.model.time_last import linear, norm
 
 
@@ -61,10 +64,10 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.systems = DiagonalSystems(config.systems, length)
-        self.backward_systems = (
-            None if config.backward is None else DiagonalSystems(config.backward, length)
-        )
+        self.systems = make(config.systems, length)
+        self.backward_systems: Systems | None = None
+        if config.backward is not None:
+            self.backward_systems = make(config.backward, length)
         channels = config.systems.channels // (1 if config.hyper is None else 2)
         channels = output_width(config.activation, channels)
         self.gate = None
@@ -108,9 +111,7 @@ class Block(nn.Module):
             y = y + self.backward_systems(reversed_input(u)).flip(1)
         return y
 
-    def step(
-        self, x: Tensor, state: Tensor, coefficients: Coefficients | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, state: Tensor, coefficients: Any = None) -> tuple[Tensor, Tensor]:
         """One sample, (batch, width), with the state of the systems."""
         u = self.before(x)
         y, state = self.systems.step(u, state, coefficients)

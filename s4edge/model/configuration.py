@@ -1,7 +1,6 @@
 """What a model is, apart from its numbers: everything needed to run it from its tensors.
 
-Systems are single-input single-output per channel. Another kind of layer (multi-input
-multi-output, as in S5 or LRU) would join as another dataclass beside `SystemsConfig`.
+What its layers' systems are is said by their kind (`s4edge.model.systems`).
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ from typing import Any, Literal, get_args
 from s4edge.errors import S4EdgeError
 from s4edge.json_codec import encode
 from s4edge.model.from_json import build
+from s4edge.model.systems.base import SystemsConfig, check_numbers
+from s4edge.model.systems.registry import AnySystems
 
 Activation = Literal[
     "identity", "gelu", "relu", "elu", "silu", "sigmoid", "softplus", "tanh", "sqrelu", "laplace"
@@ -26,48 +27,6 @@ Projection = Literal["none", "linear"]
 Encoder = Literal["none", "linear", "embedding"]
 Residual = Literal["sum", "scaled", "highway"]
 Downsampling = Literal["mean", "sample", "stack"]
-
-
-@dataclass(frozen=True)
-class SystemsConfig:
-    """The diagonal systems of one layer, one per channel.
-
-    Attributes:
-        kind: the upstream layer they came from, for people to read.
-        state_size: in the checkpoint's own count (``d_state``); after reduction the average.
-        states_per_size: real states that one unit of ``state_size`` stands for (2 for DSS, whose
-            ``d_state`` counts complex modes; 1 for S4D and S4Block).
-        pairs: conjugate pairs of each channel, (channels,).
-        reals: real poles of each channel, (channels,).
-        growing: modes of each channel with ``|a| >= 1``, (channels,). They exist only in kernels
-            of one fixed length (see `ModelConfig.length`) and have no recurrence.
-        inputs: the feature that each channel reads, (channels,); empty where channel i reads
-            feature i.
-        kernel_length: None, or where kernels are cut, as upstream cuts them (``l_max``,
-            ``max_kernel_length``). A recurrence goes on where the kernel is cut: it is exact for
-            as many samples.
-        feedthrough: whether there is a ``D``.
-    """
-
-    kind: str
-    state_size: int | float
-    states_per_size: int
-    pairs: tuple[int, ...]
-    reals: tuple[int, ...]
-    growing: tuple[int, ...]
-    inputs: tuple[int, ...] = ()
-    kernel_length: int | None = None
-    feedthrough: bool = True
-
-    @property
-    def channels(self) -> int:
-        """Number of channels."""
-        return len(self.pairs)
-
-    @property
-    def real_states(self) -> int:
-        """Real states of all channels together."""
-        return 2 * sum(self.pairs) + sum(self.reals) + 2 * sum(self.growing)
 
 
 def backward_name(layer: str) -> str:
@@ -127,7 +86,7 @@ class BlockConfig:
     """
 
     name: str
-    systems: SystemsConfig
+    systems: AnySystems
     norm: Norm
     norm_placement: NormPlacement
     norm_epsilon: float
@@ -135,7 +94,7 @@ class BlockConfig:
     activation: FinalActivation
     mixing: Projection
     final_activation: FinalActivation
-    backward: SystemsConfig | None = None
+    backward: AnySystems | None = None
     hyper: Activation | None = None
     gate: GateConfig | None = None
     multiplied_activation: Activation = "identity"
@@ -176,12 +135,7 @@ class BlockConfig:
             return "its batch norm has no statistics of its own and takes them over the whole batch"
         if self.stride != 1:
             return f"it gives one sample for {self.stride}"
-        if sum(self.systems.growing):
-            return (
-                "it has modes with |a| >= 1, which are meaningful up to the kernel's length only: "
-                "their recurrence would be unstable"
-            )
-        return None
+        return self.systems.cannot_stream
 
 
 @dataclass(frozen=True)
@@ -325,8 +279,8 @@ class ModelConfig:
 
     @property
     def exact_samples(self) -> int | None:
-        """Samples for which the recurrence is exact; None for any number. See `kernel_length`."""
-        cuts = [each.kernel_length for block in self.blocks for each in block.all_systems]
+        """Samples for which the recurrence is exact; None for any number."""
+        cuts = [each.exact_samples for block in self.blocks for each in block.all_systems]
         return min((cut for cut in cuts if cut is not None), default=None)
 
     def to_json(self) -> dict[str, Any]:
@@ -357,7 +311,7 @@ def _check(config: ModelConfig) -> None:
     _check_numbers(config)
     if config.head is not None and not is_activation(config.head.activation):
         raise S4EdgeError(f"the head's activation {config.head.activation!r} is unknown here")
-    for block in config.blocks:
+    for index, block in enumerate(config.blocks):
         activations = [block.activation, block.multiplied_activation, block.final_activation]
         activations += [name for name in (block.hyper,) if name is not None]
         if block.gate is not None:
@@ -366,12 +320,7 @@ def _check(config: ModelConfig) -> None:
             if not is_activation(name):
                 raise S4EdgeError(f"{block.name}: the activation {name!r} is unknown here")
         for systems in block.all_systems:
-            counts = {len(systems.pairs), len(systems.reals), len(systems.growing)}
-            if len(counts) != 1 or len(systems.inputs) not in (0, systems.channels):
-                raise S4EdgeError(
-                    f"{block.name}: the counts of modes are not of equally many channels; "
-                    "the file is damaged"
-                )
+            systems.check(block.name, config.block_widths(index)[0])
 
 
 def _check_numbers(config: ModelConfig) -> None:
@@ -388,7 +337,7 @@ def _check_numbers(config: ModelConfig) -> None:
         head = config.head
         least += [("the head's outputs", head.d_output, 1)]
         least += [("the head's width", width, 1) for width in head.widths]
-    for index, block in enumerate(config.blocks):
+    for block in config.blocks:
         least += [
             (f"{block.name}: norm_epsilon", block.norm_epsilon, 0),
             (f"{block.name}: mixing_width", block.mixing_width, 1),
@@ -399,18 +348,4 @@ def _check_numbers(config: ModelConfig) -> None:
         ]
         if block.gate is not None:
             least.append((f"{block.name}: the gate's width", block.gate.width, 1))
-        for systems in block.all_systems:
-            counts = (*systems.pairs, *systems.reals, *systems.growing, *systems.inputs)
-            least += [
-                (f"{block.name}: state_size", systems.state_size, 0),
-                (f"{block.name}: states_per_size", systems.states_per_size, 1),
-                (f"{block.name}: kernel_length", systems.kernel_length, 1),
-                (f"{block.name}: a count of modes", min(counts, default=0), 0),
-                (f"{block.name}: a count of modes", max(counts, default=0), 0),
-            ]
-            features = config.block_widths(index)[0]
-            if max(systems.inputs, default=0) >= features:
-                raise S4EdgeError(f"{block.name}: inputs are not among {features} features")
-    for what, value, smallest in least:
-        if value is not None and not smallest <= value < 2**28:
-            raise S4EdgeError(f"{what} is {value}; the file is damaged")
+    check_numbers(*least)

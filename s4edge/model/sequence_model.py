@@ -16,7 +16,7 @@ from s4edge.model.head import Head
 from s4edge.model.history import Entry
 from s4edge.model.norms import make_norm
 from s4edge.model.pooling import pool, pool_running, pool_step, state_width
-from s4edge.model.systems import Coefficients, DiagonalSystems
+from s4edge.model.systems.base import Systems
 from s4edge.model.time_last import linear_time_last, norm
 
 
@@ -156,7 +156,7 @@ class SequenceModel(nn.Module):
         """
         self.time_last = fast
         for module in self.modules():
-            if isinstance(module, DiagonalSystems):
+            if isinstance(module, Systems):
                 module.transform = torch.float32 if fast else torch.float64
         return self
 
@@ -222,8 +222,8 @@ class SequenceModel(nn.Module):
 
     def initial_state(self, batch: int = 1) -> Tensor:
         """(batch, state_width) float64 zeros."""
-        D = self.blocks[0].systems.D
-        return D.new_zeros(batch, self.state_width, dtype=torch.float64)
+        device = next(self.parameters(), torch.empty(0)).device
+        return torch.zeros(batch, self.state_width, dtype=torch.float64, device=device)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One sample: ``x`` (batch, d_input) or (batch,) tokens, ``state`` (batch, state_width).
@@ -258,14 +258,12 @@ class SequenceModel(nn.Module):
             outputs.append(y)
         return torch.stack(outputs, dim=2 if self.config.channels_first else 1)
 
-    def _coefficients(self) -> list[Coefficients]:
+    def _coefficients(self) -> list[Any]:
         if self.config.cannot_stream is not None:
             raise S4EdgeError(f"the model has no stable recurrence: {self.config.cannot_stream}")
         return [block.systems.coefficients() for block in self.blocks]
 
-    def _step(
-        self, x: Tensor, state: Tensor, coefficients: Sequence[Coefficients]
-    ) -> tuple[Tensor, Tensor]:
+    def _step(self, x: Tensor, state: Tensor, coefficients: Sequence[Any]) -> tuple[Tensor, Tensor]:
         widths = [block.systems.state_width for block in self.blocks]
         *states, pooled = state.split([*widths, state.shape[-1] - sum(widths)], dim=-1)
         x = self.encoder(x)

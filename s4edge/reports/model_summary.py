@@ -12,7 +12,7 @@ from rich.text import Text
 from s4edge.model.configuration import backward_name
 from s4edge.model.history import in_short
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.base import Systems
 from s4edge.reports.numbers import duration
 
 
@@ -59,9 +59,9 @@ def summarize(model: SequenceModel, rate: float | None = None) -> dict[str, Any]
     }
 
 
-def _systems(name: str, systems: DiagonalSystems, rate: float | None) -> dict[str, Any]:
+def _systems(name: str, systems: Systems, rate: float | None) -> dict[str, Any]:
     config = systems.config
-    slowest = float(systems.modes().log_pole.real.max(initial=-np.inf))
+    slowest = systems.log_radius
     constant = -1 / slowest if slowest < 0 else None
     return {
         "name": name,
@@ -69,8 +69,7 @@ def _systems(name: str, systems: DiagonalSystems, rate: float | None) -> dict[st
         "channels": config.channels,
         "state_size": config.state_size,
         "real_states": config.real_states,
-        "real_poles": sum(config.reals),
-        "growing_modes": sum(config.growing),
+        **config.facts,
         "largest_pole": float(np.exp(slowest)),
         "slowest_time_constant": constant,
         "slowest_time_constant_seconds": (

@@ -73,13 +73,15 @@ class ReducedChannel:
 
 
 def layer_pairs(before: SequenceModel, after: SequenceModel, entry: Compression) -> list[LayerPair]:
-    """The layers of two models.
+    """The diagonal systems of two models.
 
     Raises:
         S4EdgeError: ``entry`` does not tell of how the one became the other.
     """
-    old, new, told = units_of(before), units_of(after), entry.layers
+    old, new = units_of(before), units_of(after)
     names = [[unit.name for unit in units] for units in (old, new)]
+    # Of other kinds of systems there is nothing to show.
+    told = [layer for layer in entry.layers if layer.name in names[0]]
     if not names[0] == names[1] == [layer.name for layer in told]:
         raise S4EdgeError(
             "the report's two models do not belong together: their layers have other names"

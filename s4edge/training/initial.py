@@ -15,9 +15,9 @@ import torch
 
 from s4edge.arrays import Complex
 from s4edge.errors import S4EdgeError
-from s4edge.model.configuration import BlockConfig, Encoder, ModelConfig, Pooling, SystemsConfig
+from s4edge.model.configuration import BlockConfig, Encoder, ModelConfig, Pooling
 from s4edge.model.sequence_model import Provenance, SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.diagonal import DiagonalConfig, DiagonalSystems
 from s4edge.systems.modes import Modes, expm1
 
 Start = Literal["lin", "legs"]
@@ -68,7 +68,7 @@ def initial_model(
         raise S4EdgeError(f"a start of conjugate pairs needs an even state size, got {state}")
     rng = np.random.default_rng(seed)
     pairs = state // 2
-    systems = SystemsConfig("S4D", state, 1, (pairs,) * d_model, (0,) * d_model, (0,) * d_model)
+    systems = DiagonalConfig("S4D", state, 1, (pairs,) * d_model, (0,) * d_model, (0,) * d_model)
     blocks = tuple(
         BlockConfig(
             name=f"s4_layers.{index}", systems=systems, norm="layer", norm_placement="post",

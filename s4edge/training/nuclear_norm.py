@@ -19,6 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from s4edge.model.systems.diagonal import DiagonalSystems
 from s4edge.training.trainable import Trainable
 
 _RENEWED = 10
@@ -62,6 +63,8 @@ class NuclearNorm:
         """Per layer and number of pairs, (channels, 2 pairs, 2 pairs)."""
         out = []
         for each in self.trainable.moved:
+            if not isinstance(each.systems, DiagonalSystems):
+                continue
             values = each.coordinates()
             decay = values["pair_log_decay"].double().exp()
             log_pole = torch.complex(-decay, values["pair_angle"].double())

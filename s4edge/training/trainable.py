@@ -21,9 +21,8 @@ from torch.func import functional_call
 from s4edge.errors import S4EdgeError
 from s4edge.model.dropout import Dropout
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.base import Systems
 from s4edge.training.batches import Batch
-from s4edge.training.coordinates import Coordinates
 
 # Numbers of one activation of a part: 2 MB.
 _PART = 1 << 19
@@ -32,7 +31,7 @@ Loss = Callable[[Batch, Tensor, list[Tensor]], Tensor]
 
 
 class _Response(nn.Module):
-    def __init__(self, systems: DiagonalSystems) -> None:
+    def __init__(self, systems: Systems) -> None:
         super().__init__()
         self.systems = systems
 
@@ -46,8 +45,8 @@ class _Moved:
 
     name: str
     block: int
-    systems: DiagonalSystems
-    coordinates: Coordinates
+    systems: Systems
+    coordinates: nn.Module
 
 
 class Trainable(nn.Module):
@@ -76,9 +75,9 @@ class Trainable(nn.Module):
                 ("systems", block.systems),
                 ("backward_systems", block.backward_systems),
             ):
-                if systems is not None:
+                coordinates = None if systems is None else systems.coordinates(length)
+                if systems is not None and coordinates is not None:
                     systems.requires_grad_(False)
-                    coordinates = Coordinates(systems, length)
                     self.coordinates.append(coordinates)
                     self.moved.append(_Moved(f"blocks.{index}.{name}", index, systems, coordinates))
 

@@ -24,6 +24,7 @@ from s4edge.model.sequence_model import SequenceModel
 from s4edge.workflows.kernels_in_place import (
     compressed_kernel,
     find_kernels,
+    kernel_of,
     read_kernel,
     trial_length,
 )
@@ -231,7 +232,7 @@ def _read_kernel(
     length = trial_length(model, facts)
     y = _run(name, kernel, f"a length of {length}", L=length)
     with torch.no_grad():
-        ours = model.blocks[0].systems.kernel(length).float()
+        ours = kernel_of(model, length).float()
     _compare(name, model, y, ours.reshape(y.shape) if y.numel() == ours.numel() else ours)
     return model, y
 

@@ -20,7 +20,7 @@ from s4edge.checkpoints.tensors import Tensors
 from s4edge.checkpoints.upstream_layer import LiveKernel
 from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.diagonal import DiagonalSystems
 
 # Samples on which what was read is compared with what runs.
 _TRIAL = 64
@@ -122,4 +122,15 @@ def trial_length(model: SequenceModel, facts: Mapping[str, Any]) -> int:
 
 def compressed_kernel(model: SequenceModel, like: Tensor) -> CompressedKernel:
     """The module for a model of `read_kernel`, reduced; ``like`` is what the original gave."""
-    return CompressedKernel(model.blocks[0].systems, like, model.config.length)
+    return CompressedKernel(_systems(model), like, model.config.length)
+
+
+def kernel_of(model: SequenceModel, samples: int) -> Tensor:
+    """(kernels, samples) of a model of `read_kernel`."""
+    return _systems(model).kernel(samples)
+
+
+def _systems(model: SequenceModel) -> DiagonalSystems:
+    systems = model.blocks[0].systems
+    assert isinstance(systems, DiagonalSystems)  # as `read_kernel` made it
+    return systems

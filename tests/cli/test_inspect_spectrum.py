@@ -20,7 +20,7 @@ from s4edge_command import call, call_process, snapshot
 
 import s4edge
 from s4edge.compression.states.spectrum import Spectrum, model_spectra
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.diagonal import DiagonalSystems
 from s4edge.reports.spectrum_table import bars
 from s4edge.systems.modes import Modes
 from s4edge.workflows import inputs

@@ -9,11 +9,11 @@ import torch
 
 from s4edge.compression.compress import compress_model
 from s4edge.errors import S4EdgeError
-from s4edge.model.configuration import BlockConfig, ModelConfig, SystemsConfig
+from s4edge.model.configuration import BlockConfig, ModelConfig
 from s4edge.model.file import load_model, save_model
 from s4edge.model.history import Compression
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.diagonal import DiagonalConfig, DiagonalSystems
 from s4edge.systems.balancing import hankel_singular_values
 from s4edge.systems.hinf import hinf_distance
 from s4edge.systems.modes import Modes
@@ -34,7 +34,7 @@ def model_of(
     blocks = []
     for index, (pairs, reals, growing) in enumerate(counts):
         states = np.max(2 * np.array(pairs) + reals + 2 * np.array(growing))
-        systems = SystemsConfig(
+        systems = DiagonalConfig(
             kind="s4d",
             state_size=-(-int(states) // states_per_size),
             states_per_size=states_per_size,

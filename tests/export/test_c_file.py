@@ -27,11 +27,10 @@ from s4edge import S4EdgeError
 from s4edge.export.c.systems import arrange, arrange_layer
 from s4edge.export.c.weights import rounded_to_bytes
 from s4edge.export.lowering.lower import lower
-from s4edge.export.lowering.program import Constant
-from s4edge.export.lowering.program import DiagonalSystems as DiagonalLayer
+from s4edge.export.lowering.program import Constant, Recurrence
 from s4edge.export.lowering.reference import run
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.diagonal import DiagonalSystems
 from s4edge.runtime.c_library import CLibrary, open_library, read_library_info
 from s4edge.runtime.c_source import read_c_description
 from s4edge.systems.modes import Modes
@@ -288,7 +287,7 @@ def test_allocated_orders_cost_what_they_are() -> None:
 def test_uniform_orders_need_no_order() -> None:
     modes = Modes.from_rows(np.full((16, 4), -0.1 + 0.5j), np.ones((16, 4), complex))
     constant = Constant("D", "feedthrough", np.ones(16))
-    found = arrange_layer(DiagonalLayer(modes, constant), 2)
+    found = arrange_layer(Recurrence(modes, constant), 2)
     assert found.order is None
     assert found.states == 16 * 8
     assert found.counts.tolist() == [4, 0, 4, 0]

@@ -19,11 +19,11 @@ from s4edge.export.lowering import lower, lower_sequences
 from s4edge.export.lowering.program import (
     Constant,
     Convolution,
-    DiagonalSystems,
     Downsample,
     Linear,
     NormOverTime,
     PoolSequence,
+    Recurrence,
     state_width,
 )
 from s4edge.export.lowering.reference import FUNCTIONS, run
@@ -221,8 +221,8 @@ def test_other_numbers_for_constants() -> None:
         if isinstance(before.operation, Linear) and isinstance(after.operation, Linear):
             assert (after.operation.weight.value == 2 * before.operation.weight.value).all()
             assert (after.operation.bias.value == before.operation.bias.value).all()
-        if isinstance(before.operation, DiagonalSystems):
-            assert isinstance(after.operation, DiagonalSystems)
+        if isinstance(before.operation, Recurrence):
+            assert isinstance(after.operation, Recurrence)
             assert after.operation.modes is before.operation.modes
 
 

@@ -9,7 +9,7 @@ import torch
 
 from s4edge.model.configuration import BlockConfig, ModelConfig
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.diagonal import DiagonalSystems
 from s4edge.systems.modes import Modes
 
 

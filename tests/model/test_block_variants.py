@@ -18,10 +18,9 @@ from s4edge.model.configuration import (
     GateConfig,
     HeadConfig,
     ModelConfig,
-    SystemsConfig,
 )
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.diagonal import DiagonalConfig, DiagonalSystems
 
 WIDTH, LENGTH = 4, 60
 
@@ -324,7 +323,7 @@ def test_channels_first_is_the_same_transposed() -> None:
 
 def test_systems_without_modes_are_a_scale() -> None:
     counts = (0,) * WIDTH
-    systems = DiagonalSystems(SystemsConfig("feedforward", 0, 1, counts, counts, counts))
+    systems = DiagonalSystems(DiagonalConfig("feedforward", 0, 1, counts, counts, counts))
     u = torch.randn(1, 9, WIDTH)
     systems.D.data.fill_(2)
     with torch.inference_mode():

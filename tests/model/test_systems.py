@@ -6,7 +6,7 @@ import torch
 from models_by_hand import random_modes
 
 from s4edge import S4EdgeError
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.diagonal import DiagonalSystems
 from s4edge.systems.modes import Modes
 
 

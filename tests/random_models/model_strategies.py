@@ -42,10 +42,9 @@ from s4edge.model.configuration import (
     Norm,
     Pooling,
     Residual,
-    SystemsConfig,
 )
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.diagonal import DiagonalConfig, DiagonalSystems
 
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 GATED = ("glu", *(f"glu-{name}" for name in ACTIVATIONS))
@@ -241,7 +240,7 @@ def _counts(draw: st.DrawFn, channels: int, most: int) -> tuple[int, ...]:
 @st.composite
 def systems_configs(
     draw: st.DrawFn, channels: int, frame: _Frame, backward: bool = False
-) -> SystemsConfig:
+) -> DiagonalConfig:
     """The systems of one layer, ``channels`` of them, that read ``frame.width`` features."""
     pairs, reals = _counts(draw, channels, 4), _counts(draw, channels, 3)
     least = (frame.length or 1) if frame.streams is True else 1
@@ -259,7 +258,7 @@ def systems_configs(
     state_size: int | float = -(-int(states.max()) // states_per_size)
     if draw(_seldom()):  # as after an allocation
         state_size = round(float(states.mean()) / states_per_size, 3)
-    return SystemsConfig(
+    return DiagonalConfig(
         kind=draw(st.sampled_from(["s4d", "dss", "feedforward"])),
         state_size=state_size,
         states_per_size=states_per_size,

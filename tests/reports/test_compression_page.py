@@ -20,10 +20,10 @@ from s4edge.compression.compress import compress_model
 from s4edge.compression.states.methods.registry import METHODS
 from s4edge.compression.trade_off import TradeOff
 from s4edge.errors import MissingExtraError, S4EdgeError
-from s4edge.model.configuration import BlockConfig, ModelConfig, SystemsConfig
+from s4edge.model.configuration import BlockConfig, ModelConfig
 from s4edge.model.history import Compression
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.diagonal import DiagonalConfig, DiagonalSystems
 from s4edge.reports import compression_page as html_report
 from s4edge.reports import compression_sections
 from s4edge.reports.compression_page import check_report, write_report
@@ -92,7 +92,7 @@ def checked(path: Path, model: SequenceModel) -> Page:
 def small_model(
     layers: int = 2, channels: int = 4, pairs: int = 4, names: tuple[str, ...] = ()
 ) -> SequenceModel:
-    systems = SystemsConfig(
+    systems = DiagonalConfig(
         kind="s4d", state_size=2 * pairs, states_per_size=1,
         pairs=(pairs,) * channels, reals=(0,) * channels, growing=(0,) * channels,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from s4edge.arrays import Float, Int
 from s4edge.errors import S4EdgeError
 from s4edge.model.block import reversed_input
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.base import Systems
 
 # Floats of all sequences at one place of the model: bounds the memory.
 MOST_FLOATS = 2**27
@@ -118,7 +118,7 @@ def working_copy(model: SequenceModel) -> SequenceModel:
     """A copy to run often: convolutions in single precision, no gradients of parameters."""
     copied = copy.deepcopy(model).requires_grad_(False).eval()
     for module in copied.modules():
-        if isinstance(module, DiagonalSystems):
+        if isinstance(module, Systems):
             module.freeze_(torch.float32)
     return copied
 

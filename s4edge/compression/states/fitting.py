@@ -19,7 +19,7 @@ from s4edge.compression.states.observed import Observed
 from s4edge.compression.states.refine import MovablePoles, refine
 from s4edge.compression.states.unit import Unit, install
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.base import Systems
 from s4edge.progress import Progress
 from s4edge.systems.modes import Modes
 from s4edge.systems.parallel import batches_of, map_batches
@@ -48,7 +48,7 @@ def layer_by_layer(
     orders: list[Int],
     observed: Observed,
     refined: bool,
-    put: Callable[[Unit, Int, Candidate], DiagonalSystems],
+    put: Callable[[Unit, Int, Candidate], Systems],
     progress: Progress,
 ) -> Fitted:
     """Reduce each unit where it stands; each is installed before the next one is fitted.

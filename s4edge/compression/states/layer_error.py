@@ -23,7 +23,7 @@ from s4edge.compression.states.kernel_error import (
     output_error,
     with_later,
 )
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.diagonal import DiagonalSystems
 
 # Of the kernels that are compared: bounds the memory, one matrix of lags x lags per channel.
 MOST_LAGS = 3072

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from s4edge.compression.states.calibration import Calibration, evenly, output_on
+from s4edge.compression.states.unit import systems_of, units_of
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.diagonal import DiagonalSystems
 from s4edge.progress import Progress, silent
 
 _RATE = 0.002
@@ -129,15 +130,10 @@ def _reduced(
     model: SequenceModel, original: SequenceModel
 ) -> Iterator[tuple[DiagonalSystems, DiagonalSystems]]:
     """The systems that have fewer states than before, and what they were."""
-    for block, before in zip(model.blocks, original.blocks, strict=True):
-        for systems, reference in (
-            (block.systems, before.systems),
-            (block.backward_systems, before.backward_systems),
-        ):
-            if systems is None or reference is None:
-                continue
-            if systems.config.real_states < reference.config.real_states:
-                yield systems, reference
+    for unit in units_of(original):
+        systems, reference = systems_of(model, unit), unit.systems
+        if systems.config.real_states < reference.config.real_states:
+            yield systems, reference
 
 
 def _moving(systems: DiagonalSystems, reference: DiagonalSystems) -> Iterator[_Moving]:

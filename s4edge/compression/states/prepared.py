@@ -16,6 +16,7 @@ from s4edge.compression.states.curves import error_curves
 from s4edge.compression.states.methods.registry import METHODS
 from s4edge.compression.states.observed import Observed, observe
 from s4edge.compression.states.unit import Unit, units_of
+from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.progress import Progress, silent
 
@@ -110,8 +111,11 @@ def prepare(
         progress: called with the fraction done.
 
     Raises:
-        S4EdgeError: the model's output on the calibration data is zero, NaN or infinite.
+        S4EdgeError: the model has no diagonal systems, or its output on the calibration data is
+            zero, NaN or infinite.
     """
+    if not units_of(model):
+        raise S4EdgeError("the model has no diagonal systems: there are no states to take away")
     method, horizon = METHODS[settings.method], settings.horizon or model.config.length
     if calibration is not None:
         return _calibrated(model, settings, method, horizon, calibration, progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,11 +17,12 @@ from s4edge.compression.states.fitting import layer_by_layer
 from s4edge.compression.states.observed import Observed, relative_error
 from s4edge.compression.states.output_descent import descend
 from s4edge.compression.states.prepared import Prepared
-from s4edge.compression.states.unit import Unit, install, systems_of
+from s4edge.compression.states.unit import Unit, all_systems, install, systems_of
 from s4edge.model.history import CalibratedOn, Compression, OutputError, ReducedLayer
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.base import Systems
 from s4edge.progress import Progress, part_of, silent
+from s4edge.systems.modes import Modes
 
 # Above that relative error of the output all layers are moved together, in rounds of so many steps.
 _NOT_LINEAR = 0.05
@@ -94,11 +96,6 @@ def _reduced(prepared: Prepared, size: _Size, progress: Progress) -> SequenceMod
         along = _along_data(prepared, small, size, observed, progress)
         candidates = along.candidates
     _set_configuration(small)
-    errors: list[OutputError | None] = [None] * len(candidates)
-    if along is not None:
-        each_error = zip(along.predicted, along.measured, strict=True)
-        errors = [OutputError(predicted=ours, measured=its) for ours, its in each_error]
-    told = zip(prepared.units, candidates, errors, strict=True)
     entry = Compression(
         method=settings.method,
         allocate="sensitivity" if settings.allocated else "uniform",
@@ -107,7 +104,7 @@ def _reduced(prepared: Prepared, size: _Size, progress: Progress) -> SequenceMod
         tolerance=size.tolerance,
         calibration=None if observed is None else _calibrated_on(observed.calibration),
         output_error=None if along is None else along.error,
-        layers=tuple(_told(small, *each) for each in told),
+        layers=tuple(_layers(prepared, small, candidates, along)),
     )
     small.provenance.history.append(entry)
     progress(1)
@@ -121,7 +118,7 @@ def _put(
     unit: Unit,
     orders: Int,
     candidate: Candidate,
-) -> DiagonalSystems:
+) -> Systems:
     """Install a unit's candidate in the smaller model."""
     config = unit.systems.config
     state = (orders + unit.kept_states).sum() / unit.stable.channels / config.states_per_size
@@ -142,7 +139,7 @@ def _along_data(
     """Layer by layer on what the layers reduced so far deliver, then all together."""
     refined = prepared.settings.refined
 
-    def put(unit: Unit, orders: Int, candidate: Candidate) -> DiagonalSystems:
+    def put(unit: Unit, orders: Int, candidate: Candidate) -> Systems:
         return _put(prepared, small, size, unit, orders, candidate)
 
     with torch.no_grad():
@@ -161,7 +158,7 @@ def _along_data(
         after = output_on(working_copy(small), calibration)
         found = relative_error(after, aim)
         candidates = [
-            _moved(systems_of(small, unit), each)
+            _moved(systems_of(small, unit).modes(), each)
             for unit, each in zip(prepared.units, candidates, strict=True)
         ]
     same_class = None
@@ -177,9 +174,8 @@ def _along_data(
     return _AlongData(candidates, error, fitted.predicted, measured)
 
 
-def _moved(systems: DiagonalSystems, candidate: Candidate) -> Candidate:
+def _moved(stored: Modes, candidate: Candidate) -> Candidate:
     """What descent left of a candidate: nothing is known of it but what can be measured."""
-    stored = systems.modes()
     unknown: Float = candidate.bound * float("nan")
     return Candidate(stored.select(stored.is_stable), candidate.feedthrough, unknown)
 
@@ -190,6 +186,38 @@ def _calibrated_on(calibration: Calibration) -> CalibratedOn:
         sequences=len(calibration),
         given=calibration.given,
         length=calibration.length,
+    )
+
+
+def _layers(
+    prepared: Prepared, small: SequenceModel, candidates: list[Candidate], along: _AlongData | None
+) -> Iterator[ReducedLayer]:
+    """What became of all systems; those that are not reduced lose nothing."""
+    error = None if along is None else OutputError(predicted=0.0, measured=0.0)
+    place = {(unit.block, unit.backward): index for index, unit in enumerate(prepared.units)}
+    for block, backward, name, systems in all_systems(small):
+        index = place.get((block, backward))
+        if index is None:
+            yield _kept(name, systems, error)
+            continue
+        if along is not None:
+            error = OutputError(predicted=along.predicted[index], measured=along.measured[index])
+        yield _told(small, prepared.units[index], candidates[index], error)
+
+
+def _kept(name: str, systems: Systems, error: OutputError | None) -> ReducedLayer:
+    config = systems.config
+    nothing = (0.0,) * config.channels
+    return ReducedLayer(
+        name=name,
+        real_states_before=config.real_states,
+        real_states_after=config.real_states,
+        channel_real_states=None if config.real_states else (0,) * config.channels,
+        channel_error=nothing,
+        channel_error_bound=nothing,
+        channel_h2_error=nothing,
+        channel_lower_bound=nothing,
+        output_error=error,
     )
 
 

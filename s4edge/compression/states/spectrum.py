@@ -17,9 +17,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from s4edge.arrays import Complex, Float, Int
-from s4edge.model.configuration import SystemsConfig, backward_name
+from s4edge.compression.states.unit import Unit, units_of
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.diagonal import DiagonalConfig
 from s4edge.progress import Progress, silent
 from s4edge.systems.balancing import hankel_singular_values
 
@@ -43,7 +43,7 @@ class Spectrum:
     """
 
     name: str
-    systems: SystemsConfig
+    systems: DiagonalConfig
     pole: Complex
     hankel: Float
     stable_states: Int
@@ -88,28 +88,29 @@ def model_spectra(model: SequenceModel, progress: Progress = silent) -> list[Spe
         model: left as it is.
         progress: called with the fraction done.
     """
-    spectra = []
+    spectra, units = [], units_of(model)
     # The matrices are small: BLAS threads would only wait for each other.
     with threadpool_limits(1):
-        for index, block in enumerate(model.blocks):
-            spectra.append(_spectrum(block.config.name, block.systems))
-            if block.backward_systems is not None:
-                name = backward_name(block.config.name)
-                spectra.append(_spectrum(name, block.backward_systems))
-            progress((index + 1) / len(model.blocks))
+        for index, unit in enumerate(units):
+            spectra.append(_spectrum(unit))
+            progress((index + 1) / len(units))
     return [spectrum for spectrum in spectra if len(spectrum.pole)]
 
 
-def _spectrum(name: str, systems: DiagonalSystems) -> Spectrum:
-    modes = systems.modes()
-    stable = modes.select(modes.is_stable)
+def _spectrum(unit: Unit) -> Spectrum:
+    stable = unit.stable
     values = hankel_singular_values(stable)
     loud = [h for h, sigma in enumerate(values) if len(sigma) and 0 < sigma[0] < np.inf]
     hankel = np.zeros((len(loud), max((len(values[h]) for h in loud), default=0)))
     for row, h in enumerate(loud):
         hankel[row, : len(values[h])] = values[h] / values[h][0]
     return Spectrum(
-        name, systems.config, modes.pole, hankel, stable.real_states, np.array(loud, dtype=np.int64)
+        unit.name,
+        unit.systems.config,
+        unit.systems.modes().pole,
+        hankel,
+        stable.real_states,
+        np.array(loud, dtype=np.int64),
     )
 
 

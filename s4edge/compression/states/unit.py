@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,8 @@ from s4edge.errors import S4EdgeError
 from s4edge.model.block import Block
 from s4edge.model.configuration import backward_name
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.base import Systems
+from s4edge.model.systems.diagonal import DiagonalSystems
 from s4edge.systems.modes import Modes
 
 
@@ -106,23 +108,27 @@ class Unit:
 
 
 def units_of(model: SequenceModel) -> list[Unit]:
-    """All systems of a model, block by block, backward ones after forward ones."""
+    """All diagonal systems of a model, block by block, backward ones after forward ones."""
     out = []
-    for index, block in enumerate(model.blocks):
-        for backward, systems in ((False, block.systems), (True, block.backward_systems)):
-            if systems is not None:
-                modes = systems.modes()
-                stable = modes.is_stable
-                name = backward_name(block.config.name) if backward else block.config.name
-                out.append(
-                    Unit(
-                        index, backward, name, systems, modes.select(stable), modes.select(~stable)
-                    )
-                )
+    for index, backward, name, systems in all_systems(model):
+        if isinstance(systems, DiagonalSystems):
+            modes = systems.modes()
+            stable = modes.is_stable
+            parts = modes.select(stable), modes.select(~stable)
+            out.append(Unit(index, backward, name, systems, *parts))
     return out
 
 
-def install(block: Block, unit: Unit, systems: DiagonalSystems) -> None:
+def all_systems(model: SequenceModel) -> Iterator[tuple[int, bool, str, Systems]]:
+    """Of every kind, in the order of `units_of`: block, whether backward, name, systems."""
+    for index, block in enumerate(model.blocks):
+        name = block.config.name
+        yield index, False, name, block.systems
+        if block.backward_systems is not None:
+            yield index, True, backward_name(name), block.backward_systems
+
+
+def install(block: Block, unit: Unit, systems: Systems) -> None:
     """Put systems into a block, and what they are into its configuration."""
     if unit.backward:
         block.backward_systems = systems
@@ -136,7 +142,7 @@ def systems_of(model: SequenceModel, unit: Unit) -> DiagonalSystems:
     """What stands in a model in a unit's place."""
     block = model.blocks[unit.block]
     systems = block.backward_systems if unit.backward else block.systems
-    assert systems is not None
+    assert isinstance(systems, DiagonalSystems)
     return systems
 
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from s4edge.export.lowering.program import (
     Activation,
-    DiagonalSystems,
     Embedding,
     Gather,
     Linear,
     Pool,
     Product,
     Program,
+    Recurrence,
     Stage,
     WeightedSum,
 )
@@ -67,7 +67,7 @@ def assign(program: Program) -> Buffers:
     for index, stage in enumerate(program.stages):
         width = stride(stage.width)
         dying = [v for v in dict.fromkeys(stage.inputs) if last[v] == index and v in of]
-        if isinstance(stage.operation, Linear | Embedding | Gather | DiagonalSystems):
+        if isinstance(stage.operation, Linear | Embedding | Gather | Recurrence):
             of[stage.name] = take(width)
         else:
             # The second of two operands is the one that changes, and the first may.

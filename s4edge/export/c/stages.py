@@ -24,7 +24,6 @@ from s4edge.export.lowering.program import (
     Activation,
     Affine,
     Constant,
-    DiagonalSystems,
     Embedding,
     Gather,
     Glu,
@@ -33,6 +32,7 @@ from s4edge.export.lowering.program import (
     Pool,
     Product,
     Program,
+    Recurrence,
     Stage,
     Standardize,
     WeightedSum,
@@ -147,7 +147,7 @@ class Writer:
         elif isinstance(operation, Embedding):
             call = self._embed(part, name, operation, f"{y}, {to}")
             part.title.append(f"embedding of {len(operation.table.value)} tokens")
-        elif isinstance(operation, DiagonalSystems):
+        elif isinstance(operation, Recurrence):
             call = self._systems(part, stage.name, operation, f"{x}, {of}, {y}, {to}")
             modes = operation.modes
             part.title.append(f"{modes.channels} systems of {modes.real_states.sum()} states")
@@ -222,7 +222,7 @@ class Writer:
         )
         return f"embed_bytes({name}, {name}_scale, {sizes}"
 
-    def _systems(self, part: Part, stage: str, systems: DiagonalSystems, where: str) -> str:
+    def _systems(self, part: Part, stage: str, systems: Recurrence, where: str) -> str:
         name, wide = identifier(stage), stage in self.wide
         kernel = "systems_wide" if wide else "systems"
         self.sections.add(kernel)

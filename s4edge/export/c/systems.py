@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from s4edge.arrays import Float, Int
-from s4edge.export.lowering.program import DiagonalSystems, Program
+from s4edge.export.lowering.program import Program, Recurrence
 from s4edge.systems.modes import Modes, expm1
 
 TOGETHER = 8
@@ -76,7 +76,7 @@ def arrange(program: Program) -> dict[str, Arranged]:
     return found
 
 
-def arrange_layer(systems: DiagonalSystems, worth: float) -> Arranged:
+def arrange_layer(systems: Recurrence, worth: float) -> Arranged:
     """Cut the systems of a layer into lanes, and put down their numbers.
 
     Args:

@@ -12,7 +12,6 @@ from s4edge.export.lowering.program import (
     Affine,
     Constant,
     Convolution,
-    DiagonalSystems,
     Downsample,
     Embedding,
     Gather,
@@ -25,6 +24,7 @@ from s4edge.export.lowering.program import (
     PoolSequence,
     Product,
     Program,
+    Recurrence,
     Role,
     Stage,
     Standardize,
@@ -35,7 +35,8 @@ from s4edge.model.block import Block, Highway
 from s4edge.model.configuration import Norm
 from s4edge.model.norms import OVER_TIME, OverTime
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import DiagonalSystems as Systems
+from s4edge.model.systems.base import Stages, numbers
+from s4edge.systems.modes import Modes
 
 
 def lower(model: SequenceModel) -> Program:
@@ -88,9 +89,9 @@ def _block(line: _Line, block: Block, x: str) -> str:
     u = x
     if config.norm_placement == "pre":
         u = line.norm("norm", config.norm, block.norm, x)
-    y = _systems(line, block.systems, u)
+    y = block.systems.lower(line, u, backward=False)
     if block.backward_systems is not None:
-        back = _systems(line, block.backward_systems, u, "backward_")
+        back = block.backward_systems.lower(line, u, backward=True)
         y = line.add("directions", WeightedSum((1.0, 1.0)), y, back)
     if config.hyper is not None:
         y = line.add("hyper", Glu(config.hyper), y, width=line.width(y) // 2)
@@ -140,44 +141,8 @@ def _highway(line: _Line, highway: Highway, of_x: float, x: str, y: str) -> str:
     return line.add("residual", WeightedSum((of_x, 1.0)), x, gated)
 
 
-def _systems(line: _Line, systems: Systems, u: str, direction: str = "") -> str:
-    """What systems give that read ``u``; backward if the direction says so."""
-    config, modes = systems.config, systems.modes()
-    if config.inputs:
-        gather = Gather(config.inputs)
-        u = line.add(f"{direction}inputs", gather, u, width=config.channels)
-    name = f"{direction}systems"
-    D = line.constant(f"{name}.D", "feedthrough", systems.D)
-    if not len(modes.channel) and not direction and (D.value == 1).all():
-        return u  # a feed-forward layer
-    kernel = _kernel(systems, bool(direction)) if line.over_sequences else None
-    if kernel is None:
-        return line.add(name, DiagonalSystems(modes, D, bool(direction)), u)
-    if direction:
-        kernel[:, 0] += D.value
-    response = Constant(f"{name}.kernel", "kernel", kernel)
-    at_once = D if config.feedthrough and not direction else None
-    return line.add(name, Convolution(response, at_once, bool(direction)), u)
-
-
-def _kernel(systems: Systems, backward: bool) -> Float | None:
-    """The kernels (channels, taps) of systems whose sequences are no recurrence, without ``D``."""
-    config = systems.config
-    if not config.real_states:
-        return np.zeros((config.channels, 1)) if backward else None
-    # Behind the one length that growing modes have they only grow, out of float32's range.
-    ends = [config.kernel_length, systems.length if sum(config.growing) else None]
-    cut = min((each for each in ends if each is not None), default=None)
-    return None if cut is None else _numbers(systems.kernel(cut))
-
-
-def _numbers(tensor: Tensor | nn.Module) -> Float:
-    assert isinstance(tensor, Tensor)
-    return np.asarray(tensor.detach().double().numpy())
-
-
-class _Line:
-    """Stages as they come.
+class _Line(Stages):
+    """Stages as they come; systems add theirs by the methods that `Stages` has.
 
     Args:
         d_input: features of ``x``.
@@ -201,15 +166,40 @@ class _Line:
         self.stages.append(Stage(full, self.part or name, operation, inputs, width))
         return full
 
-    def constant(self, name: str, role: Role, tensor: Tensor | nn.Module) -> Constant:
-        """A tensor of the part."""
-        return Constant(f"{self.part}.{name}" if self.part else name, role, _numbers(tensor))
+    def constant(self, name: str, role: Role, value: Float | Tensor | nn.Module) -> Constant:
+        """A tensor of the part, or numbers."""
+        assert not isinstance(value, nn.Module)  # which torch's types say that a parameter may be
+        if isinstance(value, Tensor):
+            value = numbers(value)
+        return Constant(f"{self.part}.{name}" if self.part else name, role, value)
 
     def linear(self, name: str, module: nn.Module, x: str) -> str:
-        """A dense layer."""
-        weight = self.constant(f"{name}.weight", "matrix", module.weight)
-        bias = self.constant(f"{name}.bias", "bias", module.bias)
-        return self.add(name, Linear(weight, bias), x, width=len(bias.value))
+        """A dense layer of the model."""
+        weight, bias = (module.get_parameter(each) for each in ("weight", "bias"))
+        return self.dense(name, x, numbers(weight), numbers(bias))
+
+    def gathered(self, name: str, x: str, indices: tuple[int, ...]) -> str:
+        return self.add(name, Gather(indices), x, width=len(indices))
+
+    def dense(self, name: str, x: str, weight: Float, bias: Float | None = None) -> str:
+        matrix = self.constant(f"{name}.weight", "matrix", weight)
+        added = np.zeros(len(weight)) if bias is None else bias
+        layer = Linear(matrix, self.constant(f"{name}.bias", "bias", added))
+        return self.add(name, layer, x, width=len(weight))
+
+    def weighted_sum(self, name: str, x: str, y: str, weights: tuple[float, float]) -> str:
+        return self.add(name, WeightedSum(weights), x, y)
+
+    def recurrence(self, name: str, u: str, modes: Modes, D: Float, backward: bool = False) -> str:
+        feedthrough = self.constant(f"{name}.D", "feedthrough", D)
+        return self.add(name, Recurrence(modes, feedthrough, backward), u)
+
+    def convolution(
+        self, name: str, u: str, kernel: Float, D: Float | None = None, backward: bool = False
+    ) -> str:
+        response = self.constant(f"{name}.kernel", "kernel", kernel)
+        at_once = None if D is None else self.constant(f"{name}.D", "feedthrough", D)
+        return self.add(name, Convolution(response, at_once, backward), u)
 
     def norm(self, name: str, kind: Norm, module: nn.Module, x: str) -> str:
         """A norm; see `s4edge.model.norms`."""

@@ -127,7 +127,7 @@ class Gather:
 
 
 @dataclass(frozen=True)
-class DiagonalSystems:
+class Recurrence:
     """One single-input single-output system per feature: ``y_t = Re sum_n w_n z_n + D u_t``.
 
     ``z_n`` is the mode's state, ``a_n z_n + u_t`` from its last value; it costs two real states,
@@ -240,7 +240,7 @@ Operation = (
     | Standardize
     | Affine
     | Gather
-    | DiagonalSystems
+    | Recurrence
     | Activation
     | Glu
     | Product
@@ -280,7 +280,7 @@ class Stage:
     @property
     def carries(self) -> tuple[tuple[Meaning, int], ...]:
         """What it carries from sample to sample, and how many floats, without any filling up."""
-        if isinstance(self.operation, DiagonalSystems):
+        if isinstance(self.operation, Recurrence):
             states = int(self.operation.modes.real_states.sum())
             return (("states", states),) if states else ()
         if isinstance(self.operation, Pool):
@@ -333,12 +333,12 @@ class Program:
         return self.d_input if value == "x" else self[value].width
 
     @property
-    def systems(self) -> tuple[tuple[Stage, DiagonalSystems], ...]:
+    def systems(self) -> tuple[tuple[Stage, Recurrence], ...]:
         """The stages that hold systems, in order."""
         return tuple(
             (stage, stage.operation)
             for stage in self.stages
-            if isinstance(stage.operation, DiagonalSystems)
+            if isinstance(stage.operation, Recurrence)
         )
 
     @property
@@ -377,7 +377,7 @@ class Program:
         for stage in self.stages:
             if isinstance(stage.operation, Linear):
                 total += stage.operation.weight.value.size
-            if isinstance(stage.operation, DiagonalSystems):
+            if isinstance(stage.operation, Recurrence):
                 real = stage.operation.modes.is_real
                 total += 6 * int((~real).sum()) + 2 * int(real.sum())
         return total

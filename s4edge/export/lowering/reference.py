@@ -13,7 +13,6 @@ from s4edge.arrays import Float
 from s4edge.export.lowering.program import (
     Activation,
     Affine,
-    DiagonalSystems,
     Embedding,
     Gather,
     Glu,
@@ -22,6 +21,7 @@ from s4edge.export.lowering.program import (
     Pool,
     Product,
     Program,
+    Recurrence,
     Stage,
     Standardize,
     WeightedSum,
@@ -91,7 +91,7 @@ def _compute(stage: Stage, inputs: list[Float], held: list[Float]) -> Float:
         return x * operation.scale.value + shift
     if isinstance(operation, Gather):
         return x[:, list(operation.indices)]
-    if isinstance(operation, DiagonalSystems):
+    if isinstance(operation, Recurrence):
         return _systems(operation, x, held[0] if held else np.zeros(0))
     if isinstance(operation, Activation):
         return FUNCTIONS[operation.function](x)
@@ -106,7 +106,7 @@ def _compute(stage: Stage, inputs: list[Float], held: list[Float]) -> Float:
     return _pool(operation.kind, x, held)
 
 
-def _systems(systems: DiagonalSystems, u: Float, state: Float) -> Float:
+def _systems(systems: Recurrence, u: Float, state: Float) -> Float:
     modes = systems.modes
     pair, real = ~modes.is_real, modes.is_real
     pairs = int(pair.sum())

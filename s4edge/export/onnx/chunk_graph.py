@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from s4edge.errors import S4EdgeError
-from s4edge.export.lowering.program import DiagonalSystems, Pool, Program, Stage
+from s4edge.export.lowering.program import Pool, Program, Recurrence, Stage
 from s4edge.export.onnx.builder import GraphBuilder
 from s4edge.export.onnx.products import causal
 from s4edge.export.onnx.slots import Slots, decay, entering, lay_out, leaving, receive, send
@@ -67,7 +67,7 @@ def chunk_graph(program: Program, chunk: int, wide: bool = False) -> ir.Model:
     from_old = iter(_from_old(g, slots, states, chunk, channels) if channels else [])
     entered: list[ir.Value] = []
 
-    def systems(systems: DiagonalSystems, u: ir.Value, stage: Stage) -> ir.Value:
+    def systems(systems: Recurrence, u: ir.Value, stage: Stage) -> ir.Value:
         entered.append(u)
         kernel = systems.modes.kernel(chunk)
         kernel[:, 0] += systems.feedthrough.value
@@ -76,7 +76,7 @@ def chunk_graph(program: Program, chunk: int, wide: bool = False) -> ir.Model:
     # From here on (batch T, features): dense layers add their bias for nothing then, and
     # onnxruntime's norms are quicker.
     values = {"x": g.rows(x, program.d_input)}
-    emit(g, program.stages[: program.through_systems], values, {DiagonalSystems: systems})
+    emit(g, program.stages[: program.through_systems], values, {Recurrence: systems})
     inputs = [g.reshape(g.concat(entered), [-1, chunk, len(slots.order)])] if entered else []
     states = decay(g, slots, states, chunk)
     for each in inputs:

@@ -27,11 +27,11 @@ from s4edge.export.onnx.sequence_graph import sequence_graph
 from s4edge.export.onnx.step_graph import step_graph
 from s4edge.files import replacing
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import LARGEST_CANCELLATION, cancellation
 from s4edge.runtime import Stream, open_graph, predict
 from s4edge.runtime.backends.onnx import METADATA_KEY
 from s4edge.runtime.description import Description
 from s4edge.runtime.predict import side_by_side
+from s4edge.systems.cancellation import LARGEST_CANCELLATION, cancellation
 
 MODES = ("step", "chunk", "sequence")
 

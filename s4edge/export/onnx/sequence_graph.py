@@ -14,11 +14,12 @@ import onnx_ir as ir
 from s4edge.arrays import Float
 from s4edge.export.lowering.program import (
     Convolution,
-    DiagonalSystems,
     Downsample,
     NormOverTime,
     PoolSequence,
     Program,
+    Recurrence,
+    Stage,
 )
 from s4edge.export.onnx.builder import GraphBuilder, Shape
 from s4edge.export.onnx.products import per_channel
@@ -40,7 +41,7 @@ def sequence_graph(program: Program, wide: bool = False) -> ir.Model:
 
     values = {"x": g.input("x", ["batch", "length", program.d_input])}
     own: Own = {
-        DiagonalSystems: lambda systems, x, stage: _systems(g, systems, x, stage.part, wide),
+        Recurrence: lambda systems, x, stage: _systems(g, systems, x, stage, wide),
         Convolution: lambda convolution, x, stage: _convolution(g, convolution, x),
         NormOverTime: lambda norm, x, stage: _norm(g, norm, x),
         Downsample: lambda downsample, x, stage: _downsample(g, downsample, x, stage.width),
@@ -61,15 +62,21 @@ def _samples_out(program: Program) -> Shape:
 
 
 def _systems(
-    g: GraphBuilder, systems: DiagonalSystems, u: ir.Value, part: str, wide: bool
+    g: GraphBuilder, systems: Recurrence, u: ir.Value, stage: Stage, wide: bool
 ) -> ir.Value:
     D, terms = systems.feedthrough, []
     if D.value.any() or not len(systems.modes.channel):
         terms.append(g.add("Mul", _to_come(g, u) if systems.backward else u, g.of_model(D, "D")))
     if len(systems.modes.channel):
-        prefix = part.replace("blocks.", "block") + ("_back_" if systems.backward else "_")
-        terms.append(_recurrence(g, systems, u, prefix, wide))
+        terms.append(_recurrence(g, systems, u, _prefix(stage), wide))
     return _sum(g, terms)
+
+
+def _prefix(stage: Stage) -> str:
+    """Of names in a recurrence's loop."""
+    own = stage.name.removeprefix(f"{stage.part}.")
+    short = {"systems": "_", "backward_systems": "_back_"}.get(own, f"_{own}_")
+    return stage.part.replace("blocks.", "block") + short
 
 
 def _to_come(g: GraphBuilder, u: ir.Value) -> ir.Value:
@@ -102,7 +109,7 @@ def _convolution(g: GraphBuilder, convolution: Convolution, x: ir.Value) -> ir.V
 
 
 def _recurrence(
-    g: GraphBuilder, systems: DiagonalSystems, v: ir.Value, prefix: str, wide: bool
+    g: GraphBuilder, systems: Recurrence, v: ir.Value, prefix: str, wide: bool
 ) -> ir.Value:
     """What systems' states give over whole sequences (batch, length, channels), chunk by chunk."""
     slots, backward = lay_out([systems.modes], wide), systems.backward

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from s4edge.export.lowering.program import DiagonalSystems, Pool, Program, Stage
+from s4edge.export.lowering.program import Pool, Program, Recurrence, Stage
 from s4edge.export.onnx.builder import GraphBuilder
 from s4edge.export.onnx.slots import decay, lay_out, outputs, receive, send, spread
 from s4edge.export.onnx.stages import emit
@@ -30,13 +30,13 @@ def step_graph(program: Program, wide: bool = False) -> ir.Model:
     from_old = iter(g.split(outputs(g, slots, decayed), channels) if channels else [])
     entering: list[ir.Value] = []
 
-    def systems(systems: DiagonalSystems, u: ir.Value, stage: Stage) -> ir.Value:
+    def systems(systems: Recurrence, u: ir.Value, stage: Stage) -> ir.Value:
         entering.append(u)
         tap = g.constant(systems.first_tap, "tap", role="feedthrough")
         return g.add("Add", next(from_old), g.add("Mul", u, tap))
 
     values = {"x": x}
-    emit(g, program.stages[: program.through_systems], values, {DiagonalSystems: systems})
+    emit(g, program.stages[: program.through_systems], values, {Recurrence: systems})
     states = g.add("Add", decayed, spread(g, slots, g.concat(entering))) if entering else decayed
     next_state = send(g, slots, states)
 

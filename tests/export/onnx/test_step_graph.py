@@ -16,7 +16,7 @@ import s4edge
 from s4edge import S4EdgeError
 from s4edge.export.lowering import lower
 from s4edge.export.onnx import onnx_file
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.diagonal import DiagonalSystems
 from s4edge.runtime import Stream, open_graph, predict
 from s4edge.systems.modes import Modes
 
@@ -96,7 +96,7 @@ def test_slow_poles_do_not_drift(tmp_path: Path) -> None:
     """30,000 samples through poles of time constants up to 1,000, against float64."""
     from models_by_hand import random_modes
 
-    from s4edge.model.systems import DiagonalSystems
+    from s4edge.model.systems.diagonal import DiagonalSystems
 
     model = random_model(pooling="none")
     rng = np.random.default_rng(0)

@@ -12,8 +12,8 @@ import torch
 from onnx import TensorProto
 
 import s4edge
-from s4edge.model.systems import LARGEST_CANCELLATION, cancellation
 from s4edge.runtime import Stream, open_graph, predict
+from s4edge.systems.cancellation import LARGEST_CANCELLATION, cancellation
 from s4edge.systems.modes import Modes
 
 N, H = 12, 3

@@ -14,12 +14,13 @@ width. So a start is kept, and what is trained is the way from it, in units of i
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from s4edge.model.systems import DiagonalSystems
+from s4edge.systems.modes import Modes
 
 # No pole gets slower than this, unless it was: -log |a| of 1e-9.
 _LEAST_LOG_DECAY = math.log(1e-9)
@@ -31,8 +32,10 @@ class Coordinates(nn.Module):
     """Of one layer's systems; all zero at the start.
 
     Args:
-        systems: where they start from.
-        length: of the sequences, for the size of kernels.
+        start: parameters of `s4edge.model.systems.diagonal.DiagonalSystems`, by name.
+        channels: of its pairs, and of its real poles.
+        unit: (channels,) of the weights, from `weight_unit`.
+        has_feedthrough: whether ``D`` moves.
     """
 
     if TYPE_CHECKING:
@@ -48,30 +51,33 @@ class Coordinates(nn.Module):
         pair_channel: Tensor
         real_channel: Tensor
 
-    def __init__(self, systems: DiagonalSystems, length: int) -> None:
+    def __init__(
+        self,
+        start: Mapping[str, Tensor],
+        channels: tuple[Tensor, Tensor],
+        unit: Tensor,
+        has_feedthrough: bool,
+    ) -> None:
         super().__init__()
-        self.has_feedthrough = systems.config.feedthrough
-        channels, dtype = systems.D.shape[0], systems.D.dtype
-        pair, real = systems.pair_channel, systems.real_channel
-        with torch.no_grad():
-            unit = _weight_unit(systems, length).to(dtype)
-            width = (2 * systems.pair_log_decay.exp()).clamp(max=_LARGEST_ANGLE_UNIT)
+        self.has_feedthrough = has_feedthrough
+        D, (pair, real) = start["D"].detach(), channels
+        width = (2 * start["pair_log_decay"].detach().exp()).clamp(max=_LARGEST_ANGLE_UNIT)
         for name in ("pair_log_decay", "pair_angle", "pair_weight", "real_log_decay",
                      "real_weight"):  # fmt: skip
-            self.register_buffer(f"start_{name}", getattr(systems, name).detach().clone())
-        self.register_buffer("start_feedthrough", systems.D.detach().clone())
+            self.register_buffer(f"start_{name}", start[name].detach().clone())
+        self.register_buffer("start_feedthrough", D.clone())
         self.register_buffer("angle_unit", width)
         self.register_buffer("pair_unit", unit[pair, None])
         self.register_buffer("real_unit", unit[real])
         self.register_buffer("pair_channel", pair, persistent=False)
         self.register_buffer("real_channel", real, persistent=False)
-        self.step = nn.Parameter(torch.zeros(channels, dtype=dtype))
-        self.decay = nn.Parameter(torch.zeros(len(pair), dtype=dtype))
-        self.angle = nn.Parameter(torch.zeros(len(pair), dtype=dtype))
-        self.weight = nn.Parameter(torch.zeros(len(pair), 2, dtype=dtype))
-        self.real_decay = nn.Parameter(torch.zeros(len(real), dtype=dtype))
-        self.real_weight = nn.Parameter(torch.zeros(len(real), dtype=dtype))
-        self.feedthrough = nn.Parameter(torch.zeros(channels, dtype=dtype))
+        self.step = nn.Parameter(torch.zeros_like(D))
+        self.decay = nn.Parameter(D.new_zeros(len(pair)))
+        self.angle = nn.Parameter(D.new_zeros(len(pair)))
+        self.weight = nn.Parameter(D.new_zeros(len(pair), 2))
+        self.real_decay = nn.Parameter(D.new_zeros(len(real)))
+        self.real_weight = nn.Parameter(D.new_zeros(len(real)))
+        self.feedthrough = nn.Parameter(torch.zeros_like(D))
         if not self.has_feedthrough:
             self.feedthrough.requires_grad_(False)
 
@@ -96,18 +102,20 @@ def _decay(start: Tensor, change: Tensor) -> Tensor:
     return torch.maximum(start + change, start.clamp(max=_LEAST_LOG_DECAY))
 
 
-def _weight_unit(systems: DiagonalSystems, length: int) -> Tensor:
+def weight_unit(modes: Modes, kernel: Tensor) -> Tensor:
     """(channels,): what a weight is when it is one of many that make up the kernel.
 
     The root mean square of the weights, but not more than the kernel's largest value: where
     weights cancel they are large and may not move as far.
+
+    Args:
+        modes: of the systems.
+        kernel: (channels, length) of them.
     """
-    modes = systems.modes()
     total = torch.zeros(modes.channels, dtype=torch.float64)
     channel = torch.from_numpy(modes.channel)
     total.index_add_(0, channel, torch.from_numpy(abs(modes.weight) ** 2))
     count = torch.bincount(channel, minlength=modes.channels).clamp(min=1)
-    peak = systems.kernel(length).abs().amax(dim=1).cpu()
-    unit = torch.minimum((total / count).sqrt(), peak)
+    unit = torch.minimum((total / count).sqrt(), kernel.abs().amax(dim=1).cpu())
     # A channel that is silent can become heard.
-    return (unit + 1e-3 * unit.mean() + 1e-12).to(systems.D.device)
+    return unit + 1e-3 * unit.mean() + 1e-12

@@ -1,4 +1,6 @@
-"""The diagonal systems of one layer as a torch module: a convolution and a recurrence.
+"""Diagonal systems, one with a single input and output per channel: S4, S4D and DSS layers.
+
+As a torch module they are a convolution and a recurrence.
 
 Parameters say where a pole is so that it cannot leave the unit disk:
 ``|a| = exp(-exp(log_decay))``. They may be float32; kernels and coefficients are formed from them
@@ -8,43 +10,118 @@ in float64, so that both ways of running see the same poles.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from s4edge.arrays import Float
 from s4edge.errors import S4EdgeError
-from s4edge.model.configuration import SystemsConfig
 from s4edge.model.convolution import causal_convolution, kernel_spectrum
 from s4edge.model.mode_sums import Groups
+from s4edge.model.systems.base import (
+    Held,
+    Stages,
+    Systems,
+    SystemsKind,
+    check_inputs,
+    check_numbers,
+    numbers,
+)
+from s4edge.model.systems.coordinates import Coordinates, weight_unit
+from s4edge.systems.cancellation import LARGEST_CANCELLATION, cancellation
 from s4edge.systems.modes import Modes
 
 # exp(-exp(5)) is below the smallest double that matters: a pole at zero for every purpose.
 _LARGEST_LOG_DECAY = 5.0
 
 
-# Weights that cancel by more than this are kept in float64: 1e-7 times it is lost in float32.
-LARGEST_CANCELLATION = 1e3
-
-
-def cancellation(modes: Modes) -> float:
-    """Largest sum of a channel's ``|w|`` relative to its kernel's largest value near the start."""
-    log_pole, weight = modes.padded()
-    peak = np.zeros(modes.channels)
-    for k in range(64):
-        with np.errstate(over="ignore", invalid="ignore"):
-            peak = np.maximum(peak, np.abs((weight * np.exp(log_pole * k)).sum(axis=1).real))
-    total = np.abs(weight).sum(axis=1)
-    return float(np.max(total / np.maximum(peak, 1e-300), where=total > 0, initial=0))
-
-
 def _channel_of(counts: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
 
 
-Held = dict[int, tuple[Tensor, Tensor | None]]
-"""By length: a response, and its spectrum where no gradient is wanted."""
+@dataclass(frozen=True)
+class DiagonalConfig:
+    """The diagonal systems of one layer, one per channel.
+
+    Attributes:
+        kind: the upstream layer they came from, for people to read.
+        state_size: in the checkpoint's own count (``d_state``); after reduction the average.
+        states_per_size: real states that one unit of ``state_size`` stands for (2 for DSS, whose
+            ``d_state`` counts complex modes; 1 for S4D and S4Block).
+        pairs: conjugate pairs of each channel, (channels,).
+        reals: real poles of each channel, (channels,).
+        growing: modes of each channel with ``|a| >= 1``, (channels,). They exist only in kernels
+            of one fixed length (see `ModelConfig.length`) and have no recurrence.
+        inputs: the feature that each channel reads, (channels,); empty where channel i reads
+            feature i.
+        kernel_length: None, or where kernels are cut, as upstream cuts them (``l_max``,
+            ``max_kernel_length``). A recurrence goes on where the kernel is cut: it is exact for
+            as many samples.
+        feedthrough: whether there is a ``D``.
+    """
+
+    TAG: ClassVar[str] = "diagonal"
+
+    kind: str
+    state_size: int | float
+    states_per_size: int
+    pairs: tuple[int, ...]
+    reals: tuple[int, ...]
+    growing: tuple[int, ...]
+    inputs: tuple[int, ...] = ()
+    kernel_length: int | None = None
+    feedthrough: bool = True
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return len(self.pairs)
+
+    @property
+    def real_states(self) -> int:
+        """Real states of all channels together."""
+        return 2 * sum(self.pairs) + sum(self.reals) + 2 * sum(self.growing)
+
+    @property
+    def exact_samples(self) -> int | None:
+        """See `kernel_length`."""
+        return self.kernel_length
+
+    @property
+    def cannot_stream(self) -> str | None:
+        """Growing modes."""
+        if not sum(self.growing):
+            return None
+        return (
+            "it has modes with |a| >= 1, which are meaningful up to the kernel's length only: "
+            "their recurrence would be unstable"
+        )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Modes that are no stable conjugate pairs."""
+        return {"real_poles": sum(self.reals), "growing_modes": sum(self.growing)}
+
+    def check(self, where: str, features: int) -> None:
+        """See `s4edge.model.systems.base.SystemsConfig`."""
+        counts = (*self.pairs, *self.reals, *self.growing, *self.inputs)
+        check_numbers(
+            (f"{where}: state_size", self.state_size, 0),
+            (f"{where}: states_per_size", self.states_per_size, 1),
+            (f"{where}: kernel_length", self.kernel_length, 1),
+            (f"{where}: a count of modes", min(counts, default=0), 0),
+            (f"{where}: a count of modes", max(counts, default=0), 0),
+        )
+        check_inputs(where, self.inputs, features)
+        channels = {len(self.pairs), len(self.reals), len(self.growing)}
+        if len(channels) != 1 or len(self.inputs) not in (0, self.channels):
+            raise S4EdgeError(
+                f"{where}: the counts of modes are not of equally many channels; "
+                "the file is damaged"
+            )
 
 
 class Coefficients(NamedTuple):
@@ -55,7 +132,7 @@ class Coefficients(NamedTuple):
     real_pull: Tensor
 
 
-class DiagonalSystems(nn.Module):
+class DiagonalSystems(Systems):
     """H single-input single-output diagonal systems with possibly different numbers of modes.
 
     Each kind of mode is stored for all channels end to end, channel by channel:
@@ -67,6 +144,8 @@ class DiagonalSystems(nn.Module):
             None, that of the configuration.
     """
 
+    config: DiagonalConfig
+
     if TYPE_CHECKING:
         D: Tensor
         inputs: Tensor
@@ -75,11 +154,10 @@ class DiagonalSystems(nn.Module):
         real_channel: Tensor
         growing_channel: Tensor
 
-    def __init__(self, config: SystemsConfig, length: int | None = None) -> None:
+    def __init__(self, config: DiagonalConfig, length: int | None = None) -> None:
         super().__init__()
         self.config = config
         self.length = config.kernel_length if length is None else length
-        self.transform = torch.float64
         self._held: Held | None = None
         self._groups: Groups | None = None
         pairs, reals, growing = sum(config.pairs), sum(config.reals), sum(config.growing)
@@ -123,7 +201,7 @@ class DiagonalSystems(nn.Module):
 
         Its parameters are of ``dtype``; if None, of torch's default, or float64 where weights
         cancel so much that float32 would spoil the kernel. The other arguments are those of
-        `SystemsConfig`; ``D`` may be None.
+        `DiagonalConfig`; ``D`` may be None.
 
         Raises:
             S4EdgeError: a mode is not stable and no ``length`` is given, or a number overflows.
@@ -143,7 +221,7 @@ class DiagonalSystems(nn.Module):
 
         pairs, reals, growing = stable & ~real, stable & real, ~stable
         systems = DiagonalSystems(
-            SystemsConfig(
+            DiagonalConfig(
                 kind=kind,
                 state_size=state_size,
                 states_per_size=states_per_size,
@@ -262,10 +340,18 @@ class DiagonalSystems(nn.Module):
         self._held = responses
 
     def freeze_(self, transform: torch.dtype) -> DiagonalSystems:
-        """Parameters change no more: keep kernels and their spectra, and take a precision."""
-        self.requires_grad_(False)
-        self.transform, self._held = transform, {}
+        """As of all systems; kernels and their spectra are kept, by length."""
+        super().freeze_(transform)
+        self._held = {}
         return self
+
+    def coordinates(self, length: int) -> Coordinates:
+        """By what moves in place of poles and weights while they are trained."""
+        with torch.no_grad():
+            unit = weight_unit(self.modes(), self.kernel(length)).to(self.D)
+        parameters = {**dict(self.named_parameters()), "D": self.D}
+        channels = self.pair_channel, self.real_channel
+        return Coordinates(parameters, channels, unit, self.config.feedthrough)
 
     def read(self, u: Tensor) -> Tensor:
         """(..., features) to (..., H): the feature that each channel reads."""
@@ -321,3 +407,41 @@ class DiagonalSystems(nn.Module):
         y = y.index_add(1, self.pair_channel, weight[:, 0] * next_re - weight[:, 1] * next_im)
         y = y.index_add(1, self.real_channel, self.real_weight.double() * next_real)
         return y.to(u.dtype), torch.cat([next_re, next_im, next_real], dim=-1)
+
+    # As stages
+
+    def lower(self, stages: Stages, u: str, backward: bool) -> str:
+        """A recurrence, or of whole sequences, where their kernels are none, a convolution."""
+        config, direction = self.config, "backward_" if backward else ""
+        modes, D, name = self.modes(), numbers(self.D), f"{direction}systems"
+        if config.inputs:
+            u = stages.gathered(f"{direction}inputs", u, config.inputs)
+        if not len(modes.channel) and not backward and (D == 1).all():
+            return u  # a feed-forward layer
+        kernel = self._cut_kernel(backward) if stages.over_sequences else None
+        if kernel is None:
+            return stages.recurrence(name, u, modes, D, backward)
+        if backward:
+            kernel[:, 0] += D
+        at_once = D if config.feedthrough and not backward else None
+        return stages.convolution(name, u, kernel, at_once, backward)
+
+    def _cut_kernel(self, backward: bool) -> Float | None:
+        """The kernels (channels, taps) of whole sequences that are no recurrence, without ``D``."""
+        config = self.config
+        if not config.real_states:
+            return np.zeros((config.channels, 1)) if backward else None
+        # Behind the one length that growing modes have they only grow, out of float32's range.
+        ends = [config.kernel_length, self.length if sum(config.growing) else None]
+        cut = min((each for each in ends if each is not None), default=None)
+        return None if cut is None else numbers(self.kernel(cut))
+
+    # What they are
+
+    @property
+    def log_radius(self) -> float:
+        """Of all modes, growing ones too."""
+        return float(self.modes().log_pole.real.max(initial=-np.inf))
+
+
+KIND = SystemsKind(DiagonalConfig, DiagonalSystems)
