@@ -20,7 +20,9 @@ from s4edge.checkpoints.upstream_layer import UpstreamLayer
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import BlockConfig, GateConfig, ModelConfig, NormPlacement
 from s4edge.model.sequence_model import Provenance, SequenceModel
+from s4edge.model.systems.base import Systems
 from s4edge.model.systems.diagonal import DiagonalSystems
+from s4edge.model.systems.feedforward import FeedForward, FeedForwardConfig
 from s4edge.systems.modes import Modes
 
 
@@ -183,7 +185,7 @@ def feedforward(first: Linear, activation: str, features: int) -> UpstreamLayer:
     )
 
 
-def _systems(tensors: Tensors, piece: Piece) -> tuple[DiagonalSystems, DiagonalSystems | None]:
+def _systems(tensors: Tensors, piece: Piece) -> tuple[Systems, Systems | None]:
     layer = piece.layer
     # Said only where it is not the obvious: channel i reads feature i.
     plain = layer.inputs is None or np.array_equal(layer.inputs, np.arange(len(layer.inputs)))
@@ -205,12 +207,13 @@ def _systems(tensors: Tensors, piece: Piece) -> tuple[DiagonalSystems, DiagonalS
             raise S4EdgeError(f"{tensors.path}: {piece.name}: {error}") from error
 
     backward = None if layer.backward is None else build(layer.backward, None)
+    if layer.is_feedforward:
+        config = FeedForwardConfig(layer.kind, len(layer.D), inputs)
+        return FeedForward(config), backward
     return build(layer.modes, layer.D), backward
 
 
-def _block_config(
-    piece: Piece, systems: DiagonalSystems, backward: DiagonalSystems | None
-) -> BlockConfig:
+def _block_config(piece: Piece, systems: Systems, backward: Systems | None) -> BlockConfig:
     layer = piece.layer
     return BlockConfig(
         name=piece.name,

@@ -108,6 +108,13 @@ class UpstreamLayer:
     multiplied_activation: Activation = "identity"
     notes: tuple[str, ...] = ()
 
+    @property
+    def is_feedforward(self) -> bool:
+        """Whether there are no systems: what enters is what the activation sees."""
+        return (
+            not len(self.modes.channel) and bool((self.D == 1).all()) and self.kernel_length is None
+        )
+
 
 @dataclass(frozen=True)
 class LiveKernel:

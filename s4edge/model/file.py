@@ -19,6 +19,7 @@ from s4edge.files import replacing
 from s4edge.foreign import check_file, parse_json
 from s4edge.model.configuration import ModelConfig
 from s4edge.model.history import from_json, to_json
+from s4edge.model.older_files import renewed
 from s4edge.model.sequence_model import Provenance, SequenceModel
 from s4edge.version import VERSION
 
@@ -103,6 +104,7 @@ def load_model(path: str | Path) -> SequenceModel:
     except S4EdgeError as error:
         raise S4EdgeError(f"{path}: {error}") from error
     check_tensors(path, config, tensors)
+    config, tensors = renewed(description["config"], config, tensors)
     model = SequenceModel(config, provenance)
     # As stored: systems whose weights cancel are float64 in a float32 model.
     model.load_state_dict(tensors, assign=True)

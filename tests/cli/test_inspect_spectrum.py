@@ -20,9 +20,8 @@ from s4edge_command import call, call_process, snapshot
 
 import s4edge
 from s4edge.compression.states.spectrum import Spectrum, model_spectra
-from s4edge.model.systems.diagonal import DiagonalSystems
+from s4edge.model.systems.feedforward import FeedForward, FeedForwardConfig
 from s4edge.reports.spectrum_table import bars
-from s4edge.systems.modes import Modes
 from s4edge.workflows import inputs
 
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "COLUMNS": "80"}
@@ -190,10 +189,7 @@ def test_backward_systems(shared: Path, tmp_path: Path) -> None:
 def test_layers_without_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in backbones of S4 and feed-forward layers in turns; the other's channels are ragged."""
     model = random_model()
-    nothing = DiagonalSystems.from_modes(
-        Modes.make([], [], [], 6), np.ones(6), kind="feedforward", state_size=0, states_per_size=1
-    )
-    model.blocks[0].systems = nothing
+    model.blocks[0].systems = FeedForward(FeedForwardConfig("feedforward", 6))
     blocks = tuple(
         dataclasses.replace(block.config, systems=block.systems.config) for block in model.blocks
     )

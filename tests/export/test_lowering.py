@@ -29,6 +29,8 @@ from s4edge.export.lowering.program import (
 from s4edge.export.lowering.reference import FUNCTIONS, run
 from s4edge.model.activations import ELEMENTWISE
 from s4edge.model.sequence_model import SequenceModel
+from s4edge.model.systems.diagonal import DiagonalConfig, DiagonalSystems
+from s4edge.model.systems.feedforward import FeedForward, FeedForwardConfig
 
 SAMPLES = 40
 
@@ -150,14 +152,13 @@ def test_every_activation(function: str) -> None:
 def test_a_feed_forward_layer_has_no_systems() -> None:
     model = random_model()
     for block in model.blocks:
-        empty = dataclasses.replace(
-            block.config.systems, pairs=(0,) * 6, reals=(0,) * 6, growing=(0,) * 6
-        )
-        block.systems = type(block.systems)(empty)
-        torch.nn.init.ones_(block.systems.D)
+        block.systems = FeedForward(FeedForwardConfig("feedforward", 6))
     assert not lower(model).systems
     check(model)
-    torch.nn.init.constant_(model.blocks[0].systems.D, 2.0)
+    none = (0,) * 6
+    scale = DiagonalSystems(DiagonalConfig("scale", 0, 1, none, none, none))
+    model.blocks[0].systems = scale
+    torch.nn.init.constant_(scale.D, 2.0)
     assert len(lower(model).systems) == 1
     check(model)
 

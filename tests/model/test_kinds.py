@@ -372,18 +372,18 @@ def test_they_are_told_of() -> None:
 
 def test_training_moves_their_parameters() -> None:
     model = deep()
-    trainable = Trainable(model, 40)
-    x = torch.from_numpy(np.stack([signal(40), -signal(40)]))
+    trainable = Trainable(model, 12)
+    x = torch.from_numpy(np.stack([signal(12), -signal(12)]))
     aim = torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]])
 
     def loss(part: Batch, y: Tensor, traced: list[Tensor]) -> Tensor:
         assert part.aim is not None
         return (y - part.aim).square().sum()
 
-    batch = Batch(x, None, None, aim, slice(0, 2), 2, 80)
-    optimizer = torch.optim.Adam(trainable.parameters(), 1e-2)
+    batch = Batch(x, None, None, aim, slice(0, 2), 2, 24)
+    optimizer = torch.optim.Adam(trainable.parameters(), 2e-2)
     losses = []
-    for _ in range(30):
+    for _ in range(20):
         optimizer.zero_grad()
         value = trainable(batch, loss)
         value.backward()

@@ -416,8 +416,6 @@ class DiagonalSystems(Systems):
         modes, D, name = self.modes(), numbers(self.D), f"{direction}systems"
         if config.inputs:
             u = stages.gathered(f"{direction}inputs", u, config.inputs)
-        if not len(modes.channel) and not backward and (D == 1).all():
-            return u  # a feed-forward layer
         kernel = self._cut_kernel(backward) if stages.over_sequences else None
         if kernel is None:
             return stages.recurrence(name, u, modes, D, backward)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from s4edge.errors import S4EdgeError
 from s4edge.json_codec import Tagged
-from s4edge.model.systems import diagonal
+from s4edge.model.systems import diagonal, feedforward
 from s4edge.model.systems.base import Systems, SystemsConfig, SystemsKind
 
 KINDS: dict[str, SystemsKind] = {}
@@ -33,7 +33,7 @@ def make(config: SystemsConfig, length: int | None = None) -> Systems:
     return KINDS[config.TAG].make(config, length)
 
 
-for _each in (diagonal.KIND,):
+for _each in (diagonal.KIND, feedforward.KIND):
     register(_each)
 
 # Files from before there were kinds have diagonal systems.

@@ -17,6 +17,7 @@ from s4edge import S4EdgeError
 from s4edge.export.lowering import lower
 from s4edge.export.onnx import onnx_file
 from s4edge.model.systems.diagonal import DiagonalSystems
+from s4edge.model.systems.feedforward import FeedForward, FeedForwardConfig
 from s4edge.runtime import Stream, open_graph, predict
 from s4edge.systems.modes import Modes
 
@@ -121,10 +122,7 @@ def test_feed_forward_layers_take_no_states(mode: str, pooling: str, tmp_path: P
     whole = s4edge.export_onnx(model, path, mode).state_floats
     floats = []
     for block in reversed(model.blocks):
-        empty = Modes.make([], [], [], 6)
-        block.systems = DiagonalSystems.from_modes(
-            empty, np.ones(6), kind="feedforward", state_size=0, states_per_size=1
-        )
+        block.systems = FeedForward(FeedForwardConfig("feedforward", 6))
         exported = s4edge.export_onnx(model, path, mode)
         assert exported.max_abs_error < 1e-5 * exported.max_abs_output
         floats.append(exported.state_floats)
