@@ -126,11 +126,12 @@ def export_c(
     compiler: str | None = None,
     compiled: bool = False,
     rate: float | None = None,
+    packages: Sequence[str] = (),
 ) -> ExportedC:
     """Write a model as C. See `s4edge.export.c.c_file.export_c`."""
     from s4edge.export.c import c_file
 
-    return c_file.export_c(model, path, chunk, precision, compiler, compiled, rate)
+    return c_file.export_c(model, path, chunk, precision, compiler, compiled, rate, packages)
 
 
 def evaluate(

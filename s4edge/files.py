@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from s4edge.errors import S4EdgeError
@@ -56,6 +56,29 @@ def write_text(path: Path, text: str) -> None:
             temporary.write_text(text, encoding="utf-8")
         except OSError as error:
             raise S4EdgeError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_all(contents: Mapping[Path, bytes]) -> None:
+    """Write whole files: all are on the disk before the first one gets its name.
+
+    Raises:
+        S4EdgeError: one of them cannot be written; the old ones stay.
+    """
+    with contextlib.ExitStack() as stack:
+        for path, content in contents.items():
+            temporary = stack.enter_context(replacing(path))
+            try:
+                write_through(temporary, content)
+            except OSError as error:
+                raise S4EdgeError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_through(path: Path, content: bytes) -> None:
+    """Write a file and wait until it is on the disk. Raises OSError if it cannot be."""
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def newest_first(folder: Path, pattern: str) -> list[Path]:

@@ -10,6 +10,7 @@ import click
 from s4edge.cli import terminal
 from s4edge.cli.export_c import write_c
 from s4edge.cli.models import model_stem, newest_model, read_model, set_option
+from s4edge.export.c.packages.kinds import KINDS
 
 if TYPE_CHECKING:
     from s4edge.export.onnx.onnx_file import Exported
@@ -60,6 +61,11 @@ if TYPE_CHECKING:
     "(\"aarch64-linux-gnu-gcc -mcpu=cortex-a72\").",
 )  # fmt: skip
 @click.option(
+    "--package", "packages", type=click.Choice(["none", *KINDS]), multiple=True,
+    help="With --c: a folder <name>-<package> beside the file, too, that such a build takes as it "
+    "is, with an example that runs the self-test and streams. May be repeated.",
+)  # fmt: skip
+@click.option(
     "-o", "--output", "path", type=click.Path(path_type=Path), metavar="OUT",
     help="The file to write.  [default: <stem>.onnx or <stem>.c here, with -chunk16, -sequence, "
     "-batch1, -int8 and so on before the dot]",
@@ -78,6 +84,7 @@ def export(
     data: str | None,
     rate: float | None,
     compiler: str | None,
+    packages: tuple[str, ...],
     path: Path | None,
     assignments: tuple[str, ...],
     as_json: bool,
@@ -97,8 +104,11 @@ def export(
         for option, given in (("--mode", mode), ("--data", data), ("--batch", batch)):
             if given is not None:
                 raise click.UsageError(f"{option} goes with --onnx")
-        write_c(model, chunk, precision, rate, compiler, path, assignments, as_json)
+        kinds = tuple(kind for kind in dict.fromkeys(packages) if kind != "none")
+        write_c(model, chunk, precision, rate, compiler, kinds, path, assignments, as_json)
         return
+    if packages:
+        raise click.UsageError("--package goes with --c")
     if compiler is not None:
         raise click.UsageError("--compile goes with --c")
     if chunk is not None and mode not in (None, "chunk"):

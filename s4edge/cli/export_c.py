@@ -21,6 +21,7 @@ def write_c(
     precision: str,
     rate: float | None,
     compiler: str | None,
+    packages: tuple[str, ...],
     path: Path | None,
     assignments: tuple[str, ...],
     as_json: bool,
@@ -41,7 +42,7 @@ def write_c(
     check_writable(path, model)
     exported = export_c(
         loaded, path, chunk=chunk, precision=precision, compiler=compiler or None,
-        compiled=compiler is not None, rate=rate,
+        compiled=compiler is not None, rate=rate, packages=packages,
     )  # fmt: skip
     if as_json:
         terminal.emit_json(exported.to_json())
@@ -71,6 +72,9 @@ def _told(exported: ExportedC) -> str:
             f"where outputs reach {exported.max_abs_output:.3g} (compiled with "
             f"{exported.compiler})."
         )
+    if exported.packages:
+        folders = ", ".join(map(str, exported.packages.values()))
+        lines.append(f"Packages: {folders}; each has a README.md that says where to put it.")
     if exported.exact_samples is not None:
         lines.append(
             f"Exact for the first {exported.exact_samples} samples of a stream: the model's "

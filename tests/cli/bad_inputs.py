@@ -301,6 +301,30 @@ def compressing() -> Iterator[Case]:
             f"C with the compiler {compiler}", copy("model.pt"),
             f"export model.pt --c --compile {shlex.quote(compiler)} -o out.c", says,
         )  # fmt: skip
+    for package, says in (
+        ("arduino -o arduino-out.c", "an Arduino library cannot be named arduino_out: names that"),
+        ("cmake -o math.c", "a CMake project cannot be named math: its header math.h would hide"),
+        ("zephyr -o no/out.c", "the folder no does not exist"),
+    ):
+        yield Case(
+            f"C in a package: {package}", copy("model.pt"),
+            f"export model.pt --c --package {package}", says,
+        )  # fmt: skip
+
+    def theirs(folder: Path) -> None:
+        (folder / "out-cmake").mkdir()
+        (folder / "out-cmake" / "CMakeLists.txt").write_text("project(mine)")
+
+    yield Case(
+        "a package where somebody's files are", these(copy("model.pt"), theirs),
+        f"{to_c} out.c --package arduino --package cmake",
+        "cannot write out-cmake: out-cmake/CMakeLists.txt was not written by s4edge",
+    )  # fmt: skip
+    yield Case(
+        "a package where a file is",
+        these(copy("model.pt"), lambda f: (f / "out-cmake").write_text("x")),
+        f"{to_c} out.c --package cmake", "cannot write out-cmake: it is no folder",
+    )  # fmt: skip
     exporting = "export model.pt --onnx -o"
     compress = "compress model.pt --state 4 -o"
     for name, command in (("compressed model", compress), ("graph", exporting)):
@@ -496,6 +520,8 @@ def usage() -> Iterator[Case]:
         ("export model.pt --onnx --mode sideways", "'sideways' is not"),
         ("export model.pt --onnx --c", "--onnx and --c are two formats; name one"),
         ("export model.pt --onnx --compile", "--compile goes with --c"),
+        ("export model.pt --onnx --package cmake", "--package goes with --c"),
+        ("export model.pt --c --package make", "'make' is not one of 'none', 'cmake', 'arduino'"),
         ("export model.pt --c --mode chunk", "--mode goes with --onnx"),
         ("export model.pt --c --precision fp16", "--c knows the precisions fp32 and int8"),
         ("bench model.onnx --threads 0", "0 is not in the range x>=1"),

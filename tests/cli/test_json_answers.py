@@ -132,6 +132,17 @@ def test_export_c(tmp_path: Path, built: Path) -> None:
     assert is_whole(found["weight_bytes"])
     assert found["compiler"]
     assert 0 < found["max_abs_error"] < 1e-5 * found["max_abs_output"]
+    assert found["packages"] == {}
+
+
+def test_export_packages(tmp_path: Path, built: Path) -> None:
+    model = str(built / "model-s16.safetensors")
+    asked = ("--package", "none", "--package", "zephyr", "--package", "cmake", "--package", "cmake")
+    found = answer(tmp_path, "export", model, "--c", *asked)
+    assert found["packages"] == {"zephyr": "model_s16-zephyr", "cmake": "model_s16-cmake"}
+    for folder in found["packages"].values():
+        assert (tmp_path / folder / "src" / "model_s16.c").is_file()
+    assert (tmp_path / found["output"]).is_file()
 
 
 def test_bench(built: Path) -> None:

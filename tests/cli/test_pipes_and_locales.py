@@ -120,6 +120,35 @@ def test_disk_full(work: Path, arguments: tuple[str, ...], output: str) -> None:
     assert snapshot(work) == before
 
 
+# A disk of 100 kB that only the command sees, and what is on it afterwards.
+SMALL_DISK = """mount -t tmpfs -o size=100k tmpfs "$1" || exit 77
+cd "$1" && echo old >out.c && shift && "$@"
+status=$?
+head -n 1 out.c && ls -A
+exit $status"""
+
+
+@pytest.mark.parametrize("options", [[], ["--compile"], ["--package", "zephyr"]])
+def test_disk_full_of_c(work: Path, options: list[str]) -> None:
+    """C is tried out elsewhere, where there is room."""
+    own = ["unshare", "--user", "--map-root-user", "--mount"]
+    (work / "disk").mkdir()
+    command = [*own, "sh", "-c", SMALL_DISK, "sh", str(work / "disk"), str(SCRIPT), "export"]
+    model = str(work / "model-s16.safetensors")
+    try:
+        done = subprocess.run(
+            [*command, model, "--c", "-o", "out.c", *options], capture_output=True, text=True,
+            check=False, env=os.environ | {"CC": "gcc -O0"},
+        )  # fmt: skip
+    except FileNotFoundError:
+        pytest.skip("no unshare here")
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("no file system of its own may be mounted here")
+    assert (done.returncode, done.stdout) == (1, "old\nout.c\n")
+    said = done.stderr.splitlines()
+    assert said == ["Error: cannot write out.c: No space left on device"]
+
+
 def test_names_are_no_markup(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither brackets nor colons in a file's name mean anything to the printer."""
     # The console itself: it may have been made when another width was in force.

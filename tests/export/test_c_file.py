@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import errno
 import itertools
 import json
+import os
 import platform
 import re
 import shutil
@@ -371,6 +373,35 @@ def test_numbers_too_large_for_single_precision(tmp_path: Path) -> None:
         model.blocks[0].mixing.weight[0, 0] = 1e39
     with pytest.raises(S4EdgeError, match=r"blocks.0.mixing.weight.* too large for single"):
         s4edge.export_c(model, tmp_path / "m.c")
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_a_full_disk_leaves_all_files_as_they_were(
+    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the disk says so late, and in a package, which comes last."""
+    old, new = random_model(0), random_model(1)
+    options: dict[str, Any] = {"compiled": True, "packages": ["cmake"]}
+    s4edge.export_c(old, tmp_path / "m.c", **options)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    synced, sync = 0, os.fsync
+
+    def full(descriptor: int) -> None:
+        nonlocal synced
+        ours = os.readlink(f"/proc/self/fd/{descriptor}").startswith(str(tmp_path))
+        synced += ours
+        if ours and synced > (at if at < 4 else 8):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    says = rf"^cannot write {tmp_path}/m[-.](c|h|so|cmake): No space left on device$"
+    with pytest.raises(S4EdgeError, match=says):
+        s4edge.export_c(new, tmp_path / "m.c", **options)
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert set(after) == set(before)
+    changed = {path.name for path in after if after[path] != before[path]}
+    assert changed <= ({"m.c", "m.h", "m.so"} if at == 4 else set())
 
 
 def cancelling_model() -> SequenceModel:

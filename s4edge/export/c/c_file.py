@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,12 @@ from typing import Any
 import numpy as np
 
 from s4edge.errors import S4EdgeError
+from s4edge.export.c.packages.package import (
+    Packaged,
+    check_packages,
+    version_of,
+    write_package,
+)
 from s4edge.export.c.source import Source, Trial, write
 from s4edge.export.c.weights import rounded_to_bytes
 from s4edge.export.checking import COARSE_TOLERANCE, TOLERANCE, Wanted, wanted_of
@@ -20,7 +25,7 @@ from s4edge.export.description import describe
 from s4edge.export.lowering import lower
 from s4edge.export.lowering.program import Program
 from s4edge.export.lowering.reference import run
-from s4edge.files import check_writable, replacing, write_text
+from s4edge.files import check_writable, write_all, write_text
 from s4edge.model.history import in_short
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.runtime.c_compiler import Compiler, CompilerError, compile_library, find_compiler
@@ -42,6 +47,7 @@ class ExportedC:
         output: the C file.
         header: beside it.
         library: the shared library, None where none was asked for.
+        packages: folders by the kinds that were asked for.
         precision: of matrices and embeddings, a member of `PRECISIONS`.
         chunk: samples that its chunk function computes side by side.
         state_bytes: RAM of a stream.
@@ -63,6 +69,7 @@ class ExportedC:
     output: Path
     header: Path
     library: Path | None
+    packages: dict[str, Path]
     precision: str
     chunk: int
     state_bytes: int
@@ -85,6 +92,7 @@ class ExportedC:
             "output": str(self.output),
             "header": str(self.header),
             "library": None if self.library is None else str(self.library),
+            "packages": {kind: str(folder) for kind, folder in self.packages.items()},
             "mode": "c",
             "samples_per_run": self.chunk,
             "state_floats": self.state_bytes // 4,
@@ -99,6 +107,7 @@ def export_c(
     compiler: str | None = None,
     compiled: bool = False,
     rate: float | None = None,
+    packages: Sequence[str] = (),
 ) -> ExportedC:
     """Write a model as C and check it against the model.
 
@@ -112,10 +121,13 @@ def export_c(
         compiled: whether to write a shared library, too.
         rate: samples per second of what the model was trained on, for `s4edge run` to hold
             recordings to.
+        packages: kinds of packages to write, too, as ``<name>-<kind>`` beside the file; see
+            `s4edge.export.c.packages.kinds`.
 
     Raises:
         S4EdgeError: an argument is unknown, the model cannot stream, a file cannot be written, the
-            compiler fails, or what it makes does not agree with the model.
+            compiler fails, what it makes does not agree with the model, or a package cannot have
+            the name.
     """
     path = Path(path)
     chunk = CHUNK if chunk is None else chunk
@@ -130,6 +142,7 @@ def export_c(
         raise S4EdgeError(f"no C can be written: {model.config.cannot_stream}")
     for suffix in (".c", ".h", *([".so"] if compiled else [])):
         check_writable(path.with_suffix(suffix))
+    check_packages(packages, path, name)
     maker = find_compiler(compiler) if compiled else None
     program = lower(model)
     as_bytes = precision == "int8"
@@ -146,6 +159,21 @@ def export_c(
             program, name, path.with_suffix(".h").name, about, description, trial, chunk=chunk,
             precision=precision, wide=wide,
         )  # fmt: skip
+
+    def packaged(source: Source) -> Packaged:
+        return Packaged(
+            name=name,
+            version=version_of(path.stem),
+            inputs=program.d_input,
+            outputs=program.d_output,
+            tokens=program.tokens or 0,
+            state_bytes=source.state_bytes,
+            weight_bytes=source.weight_bytes,
+            step_stack_bytes=source.step_bytes,
+            selftest_stack_bytes=source.chunk_bytes + source.state_bytes + 4 * trial.y.size,
+            code=source.including(f"{name}.h"),
+            header=source.header,
+        )
 
     cancelling = frozenset(
         stage.name
@@ -168,18 +196,19 @@ def export_c(
                     raise
                 unchecked = str(broken)
         source = text(_about(model, program, name, precision, error, wanted.largest), wide)
+        contents = {path: source.code.encode(), path.with_suffix(".h"): source.header.encode()}
         if maker is not None:
             library = path.with_suffix(".so")
             if maker is not checker:
                 _put(source, tried, maker)
-            with replacing(library) as temporary:
-                shutil.copyfile(tried.with_suffix(".so"), temporary)
-    write_text(path.with_suffix(".h"), source.header)
-    write_text(path, source.code)
+            contents[library] = tried.with_suffix(".so").read_bytes()
+    write_all(contents)
+    folders = {kind: write_package(kind, path, packaged(source)) for kind in packages}
     return ExportedC(
         output=path,
         header=path.with_suffix(".h"),
         library=library,
+        packages=folders,
         precision=precision,
         chunk=chunk,
         state_bytes=source.state_bytes,

@@ -29,6 +29,7 @@ class Source:
     Attributes:
         code: of the C file.
         header: of the header.
+        header_name: its file's, which the C file includes.
         state_bytes: of one stream.
         weight_bytes: of all constants.
         step_bytes: scratch on the stack for one sample.
@@ -37,10 +38,16 @@ class Source:
 
     code: str
     header: str
+    header_name: str
     state_bytes: int
     weight_bytes: int
     step_bytes: int
     chunk_bytes: int
+
+    def including(self, header_name: str) -> str:
+        """The C file for a header of another file name."""
+        old = f'\n#include "{self.header_name}"\n'
+        return self.code.replace(old, f'\n#include "{header_name}"\n', 1)
 
 
 @dataclass(frozen=True)
@@ -124,12 +131,12 @@ def write(
         "trial_samples": len(trial.x),
         "tolerance": literal(trial.tolerance),
     }
-    code, header = (
+    code, declared = (
         Template((_FOLDER / file).read_text(encoding="utf-8")).substitute(values)
         for file in ("model.c.template", "model.h.template")
     )
     return Source(
-        code, header, state_bytes, weight_bytes, 4 * (per_sample + fixed),
+        code, declared, header, state_bytes, weight_bytes, 4 * (per_sample + fixed),
         4 * (per_sample * chunk + fixed),
     )  # fmt: skip
 

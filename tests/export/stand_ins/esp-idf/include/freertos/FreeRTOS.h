@@ -1,0 +1,4 @@
+#ifndef FREERTOS_STAND_IN_H
+#define FREERTOS_STAND_IN_H
+#define CONFIG_IDF_TARGET_LINUX 1
+#endif
