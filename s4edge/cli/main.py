@@ -28,7 +28,7 @@ _COMMANDS = {
     "run": "Stream a recording or a live signal through a graph.",
 }
 # Installed with s4edge[toolchain] only.
-_TOOLCHAIN = ("torch", "scipy", "threadpoolctl", "onnx", "safetensors")
+_TOOLCHAIN = ("torch", "scipy", "threadpoolctl", "onnx", "safetensors", "loky", "cloudpickle")
 
 
 class _Commands(click.Group):

@@ -7,8 +7,10 @@ from pathlib import Path
 import click
 
 from s4edge.cli import terminal
+from s4edge.cli.engine import engine_options
 from s4edge.cli.models import set_option
 from s4edge.cli.reduction import reduction_options
+from s4edge.errors import S4EdgeError
 
 
 @click.command()
@@ -30,6 +32,11 @@ from s4edge.cli.reduction import reduction_options
     "--report", type=click.Path(path_type=Path), metavar="FILE.html",
     help="Write a page to look at, with the details of the smallest size.",
 )  # fmt: skip
+@click.option(
+    "--keep", type=click.Path(path_type=Path), metavar="FOLDER",
+    help="Keep every size there as it is done, its model, too; called again, go on after them.",
+)  # fmt: skip
+@engine_options
 @set_option
 @terminal.json_option
 @terminal.verbose_option
@@ -45,6 +52,10 @@ def sweep(
     table_path: Path | None,
     plot: Path | None,
     report: Path | None,
+    keep: Path | None,
+    workers: int | None,
+    threads: int | None,
+    where: str,
     assignments: tuple[str, ...],
     as_json: bool,
     verbose: bool,
@@ -52,11 +63,13 @@ def sweep(
     """Reduce MODEL to a range of state sizes in one run and show what each costs and loses.
 
     What does not depend on the size (calibration, sensitivities, the channels' errors at every
-    order) is done once. Nothing is written but what is asked for.
+    order) is done once; the sizes are runs of their own, which --workers does at the same time.
+    Nothing is written but what is asked for.
     """
     from s4edge.checkpoints.facts import parse_assignments
     from s4edge.compression.states.step import ReduceStates
     from s4edge.reports.sweep import sweep_table
+    from s4edge.workflows.independent_runs import Engine
     from s4edge.workflows.sweep import sweep_file
 
     if plot is not None and calibrate is None and data is None:
@@ -71,9 +84,13 @@ def sweep(
         csv=table_path,
         plot=plot,
         report=report,
+        keep=keep,
+        engine=Engine(where, workers, threads),
         audience=terminal.audience(),
     )
     if as_json:
         terminal.emit_json(answer)
-        return
-    terminal.console.print(sweep_table(answer))
+    else:
+        terminal.console.print(sweep_table(answer))
+    if "failed" in answer:
+        raise S4EdgeError(answer["failed"])

@@ -41,7 +41,7 @@ def sweep_table(answer: dict[str, Any]) -> Table:
     """`sweep_answer`'s points, one per row; columns of what was not measured are left out."""
     how = [answer["method"], *(["allocated"] if answer["allocate"] == "sensitivity" else [])]
     how += ["refined"] if answer["refine"] else []
-    written = [answer[key] for key in ("csv", "plot", "report") if key in answer]
+    written = [answer[key] for key in ("csv", "plot", "report", "keep") if key in answer]
     caption = f"{answer['seconds']:.1f} s." + (f" Wrote {', '.join(written)}." if written else "")
     table = Table(
         title=f"States against accuracy and error ({', '.join(how)})",

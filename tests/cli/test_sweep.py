@@ -14,6 +14,7 @@ import tiny_checkpoints as tiny
 from s4edge_command import call, snapshot
 
 from s4edge.errors import S4EdgeError
+from s4edge.workflows import sweep
 from s4edge.workflows.sweep import parse_sizes
 
 COUNT = 10
@@ -193,6 +194,112 @@ def test_plots(small: Path, what: str) -> None:
     assert (small / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+# Runs of their own
+
+
+HOW = ("s4d.pt", "--data", "xy.npz", *CALIBRATED, "--allocate", "sensitivity")
+
+
+def test_workers(small: Path) -> None:
+    """The same table, and the same files, to the last bit."""
+    one = answer(small, *HOW, "--states", "4,1", "--keep", "one", "--csv", "one.csv")
+    both = ("--csv", "two.csv", "--workers", "2")
+    two = answer(small, *HOW, "--states", "4,1", "--keep", "two", *both)
+    assert one["points"] == two["points"]
+    assert (small / "one.csv").read_bytes() == (small / "two.csv").read_bytes()
+    assert snapshot(small / "one") == snapshot(small / "two")
+    assert two["keep"] == "two"
+
+
+def test_goes_on(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept is not made again, and gives the same table and page."""
+    how = (*HOW, "--no-refine")
+    whole = answer(small, *how, "--states", "4,2,1", "--report", "whole.html")
+    answer(small, *how, "--states", "4,1", "--keep", "kept")
+    before, made = snapshot(small / "kept"), []
+    assert set(before) == {"s4d-s4.safetensors", "s4d-s1.safetensors", "sweep.json"}
+    to_state = sweep.to_state
+
+    def counted(prepared: Any, size: int, progress: Any) -> Any:
+        made.append(size)
+        return to_state(prepared, size, progress)
+
+    monkeypatch.setattr(sweep, "to_state", counted)
+    again = answer(small, *how, "--states", "4,2,1", "--keep", "kept", "--report", "again.html")
+    assert made == [2]
+    assert again["points"] == whole["points"]
+    assert (small / "again.html").read_bytes() == (small / "whole.html").read_bytes()
+    (small / "kept" / "s4d-s2.safetensors").unlink()
+    assert answer(small, *how, "--states", "4,2,1", "--keep", "kept")["points"] == whole["points"]
+    assert made == [2, 2]
+    assert json.loads(call(small, "inspect", "kept/s4d-s2.safetensors", "--json").stdout)
+
+
+def test_a_size_that_fails(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, and the others are there."""
+    to_state = sweep.to_state
+
+    def fails(prepared: Any, size: int, progress: Any) -> Any:
+        if size in failing:
+            raise S4EdgeError("it cannot be")
+        return to_state(prepared, size, progress)
+
+    monkeypatch.setattr(sweep, "to_state", fails)
+    failing = {2}
+    outcome = call(small, "sweep", "s4d.pt", "--states", "4,2,1", "--csv", "table.csv", "--json")
+    assert (outcome.status, outcome.crash) == (1, None)
+    assert outcome.last_line == "Error: 1 of 3 runs failed: state size 2: it cannot be"
+    assert [point["state"] for point in json.loads(outcome.stdout)["points"]] == [8, 4, 1]
+    assert len((small / "table.csv").read_text().splitlines()) == 4
+    failing = {4, 1}
+    outcome = call(small, "sweep", "s4d.pt", "--states", "4,1", "--csv", "no.csv", "--json")
+    assert (outcome.status, outcome.stdout) == (1, "")
+    assert "2 of 2 runs failed" in outcome.last_line
+    assert not (small / "no.csv").exists()
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_stopped(small: Path, monkeypatch: pytest.MonkeyPatch, keep: bool) -> None:
+    """Ctrl-C leaves what is done, and says so."""
+    to_state = sweep.to_state
+
+    def stops(prepared: Any, size: int, progress: Any) -> Any:
+        if size == 1:
+            raise KeyboardInterrupt
+        return to_state(prepared, size, progress)
+
+    arguments = ("sweep", "s4d.pt", "--states", "4,2,1", "--csv", "table.csv", "--json")
+    kept = ("--keep", "kept") if keep else ()
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "to_state", stops)
+        outcome = call(small, *arguments, *kept)
+    assert (outcome.status, outcome.stdout) == (1, "")
+    (said,) = (line for line in outcome.stderr.splitlines() if line.startswith("Stopped"))
+    assert outcome.last_line == "Aborted!"
+    assert not (small / "table.csv").exists()
+    if keep:
+        assert said == "Stopped; kept keeps 2 of 3 sizes, and the same call goes on after them."
+        assert len(json.loads((small / "kept" / "sweep.json").read_text())["points"]) == 2
+        assert call(small, *arguments, *kept).status == 0
+    else:
+        assert said.startswith("Stopped; nothing was written (--keep FOLDER")
+
+
+def test_another_sweep(small: Path) -> None:
+    arguments = ("sweep", "s4d.pt", "--states", "4", "--keep", "kept")
+    assert call(small, *arguments).status == 0
+    before = snapshot(small)
+    outcome = call(small, *arguments, "--data", "xy.npz", "--method", "modal")
+    assert (outcome.status, outcome.stdout) == (1, "")
+    assert "kept keeps another sweep (data, method differ): call it as before" in outcome.last_line
+    assert snapshot(small) == before
+    for text in ("", "{}", "[]", "rubbish", '{"what": {}, "points": {"4": {"x": 1}}}'):
+        (small / "kept" / "sweep.json").write_text(text)
+        outcome = call(small, *arguments)
+        assert (outcome.status, outcome.crash) == (1, None)
+        assert "sweep.json is damaged; delete it or name another folder" in outcome.last_line
+
+
 # What is refused
 
 
@@ -216,6 +323,11 @@ def test_plots(small: Path, what: str) -> None:
         ("s4d.pt --report page.txt", "--report writes .html", 1),
         ("s4d.pt --data xy.npz --plot curve.txt", "--plot writes .png", 1),
         ("s4d.pt --plot curve.png", "--plot has nothing to draw: add --calibrate or --data", 2),
+        ("s4d.pt --keep no/folder", "cannot write no/folder: No such file or directory", 1),
+        ("s4d.pt --keep x.npz", "cannot write x.npz: File exists", 1),
+        ("s4d.pt --engine joblib", "--engine joblib is none; give local, dask, ray", 1),
+        ("s4d.pt --workers 0", "Invalid value for '--workers'", 2),
+        ("s4d.pt --threads 0", "Invalid value for '--threads'", 2),
         ("s4d.pt --horizon 0", "Invalid value for '--horizon'", 2),
         ("s4d.pt --tolerance 0.1", "No such option", 2),
     ],
