@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "--mode", type=click.Choice(["step", "chunk", "sequence"]),
     help="step: one sample per run, the state in and out. chunk: several samples per run, quicker "
     "per sample. sequence: whole sequences, also for models that cannot stream.  "
-    "[default: step; chunk with --chunk]",
+    "[default: step; chunk with --chunk, and of models that answer once for several samples]",
 )  # fmt: skip
 @click.option(
     "--chunk", type=click.IntRange(min=1), metavar="T",
@@ -121,10 +121,11 @@ def export(
     from s4edge.export.onnx.onnx_file import lowered
     from s4edge.files import check_writable
 
-    mode = mode or ("step" if chunk is None else "chunk")
     model = model or newest_model()
     samples = None if data is None else load_data(data)
     loaded = read_model(model, assignments)
+    at_every_sample = loaded.config.stride == 1
+    mode = mode or ("step" if chunk is None and at_every_sample else "chunk")
     if mode == "chunk" and chunk is None:
         chunk = choose_chunk(lowered(loaded, mode))
     path = path or Path(model_stem(model) + _suffix(mode, chunk, batch, precision) + ".onnx")

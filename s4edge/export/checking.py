@@ -64,10 +64,17 @@ def wanted_of(model: SequenceModel, over_sequences: bool = False) -> Wanted:
 
 def _samples_to_check(model: SequenceModel, over_sequences: bool) -> int:
     """As many as the slowest pole remembers, within bounds; past a cut of kernels if that holds."""
-    slowest = max(-1.0, *(block.systems.log_radius for block in model.blocks))
+    slowest = max(
+        block.systems.log_radius / period
+        for block, period in zip(model.blocks, model.config.periods, strict=False)
+    )
+    slowest = max(-1.0, slowest)
     samples = int(np.clip(-3 / slowest, _FEWEST_SAMPLES, _MOST_SAMPLES))
-    exact, stride = model.config.exact_samples, model.config.stride
-    if exact is not None:
-        samples = min(2 * exact, _MOST_SAMPLES) if over_sequences else min(samples, exact)
+    config, stride = model.config, model.config.stride
     # Blocks that join samples want whole numbers of them.
-    return max(samples + -samples % stride, 4 * stride if stride > 1 else 1)
+    exact, windows = config.exact_samples, max(-(-samples // stride), 4 if stride > 1 else 1)
+    if exact is None:
+        return windows * stride
+    if over_sequences:
+        return max(1, min(-(-2 * exact // stride), _MOST_SAMPLES // stride)) * stride
+    return min(windows, exact // stride) * stride or config.first_answer + 1

@@ -11,6 +11,7 @@ from s4edge.errors import S4EdgeError
 from s4edge.model.activations import activate, output_width
 from s4edge.model.configuration import BlockConfig, GateConfig
 from s4edge.model.dropout import Dropout
+from s4edge.model.joining import join, join_step, state_widths
 from s4edge.model.norms import make_norm
 from s4edge.model.systems.base import Systems
 from s4edge.model.systems.registry import make
@@ -64,6 +65,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self._d_output = d_output
         self.systems = make(config.systems, length)
         self.backward_systems: Systems | None = None
         if config.backward is not None:
@@ -111,11 +113,33 @@ class Block(nn.Module):
             y = y + self.backward_systems(reversed_input(u)).flip(1)
         return y
 
-    def step(self, x: Tensor, state: Tensor, coefficients: Any = None) -> tuple[Tensor, Tensor]:
-        """One sample, (batch, width), with the state of the systems."""
+    @property
+    def state_width(self) -> int:
+        """Floats of state per stream: of the systems, then of the window that is being joined."""
+        return self.systems.state_width + self._joining_width
+
+    @property
+    def _joining_width(self) -> int:
+        config = self.config
+        return sum(state_widths(config.downsampling, config.stride, self._d_output))
+
+    def step(
+        self, x: Tensor, state: Tensor, coefficients: Any = None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """One sample, (batch, width), with the block's state.
+
+        Returns:
+            What leaves the block, (batch,) whether something does (None: always), the next state.
+        """
+        config, width = self.config, self._joining_width
+        systems, window = state.split([state.shape[-1] - width, width], dim=-1)
         u = self.before(x)
-        y, state = self.systems.step(u, state, coefficients)
-        return self._widened(self._mix(x, u, y)), state
+        y, systems = self.systems.step(u, systems, coefficients)
+        y = self._mix(x, u, y)
+        if config.stride == 1:
+            return self._widened(y), None, systems
+        y, ready, window = join_step(config.downsampling, config.stride, y, window)
+        return self._widened(y), ready, torch.cat([systems, window], dim=-1)
 
     def before(self, x: Tensor) -> Tensor:
         """What the systems read of the block's input."""
@@ -127,19 +151,12 @@ class Block(nn.Module):
 
     def _downsampled(self, y: Tensor) -> Tensor:
         stride, kind = self.config.stride, self.config.downsampling
-        if stride == 1:
-            return y
-        if kind == "sample":
-            return y[:, ::stride]
-        whole = y.shape[1] // stride * stride
-        if kind == "stack":
-            if whole != y.shape[1]:
-                raise S4EdgeError(
-                    f"{self.config.name} joins {stride} samples each, which {y.shape[1]} are no "
-                    "multiple of"
-                )
-            return y.unflatten(1, (-1, stride)).transpose(2, 3).flatten(2)
-        return y[:, :whole].unflatten(1, (-1, stride)).mean(dim=2)
+        if kind == "stack" and y.shape[1] % stride:
+            raise S4EdgeError(
+                f"{self.config.name} joins {stride} samples each, which {y.shape[1]} are no "
+                "multiple of"
+            )
+        return join(kind, stride, y)
 
     def _widened(self, y: Tensor) -> Tensor:
         if self.config.repeat != 1:

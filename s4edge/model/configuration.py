@@ -5,9 +5,9 @@ What its layers' systems are is said by their kind (`s4edge.model.systems`).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from s4edge.errors import S4EdgeError
 from s4edge.json_codec import encode
@@ -15,6 +15,11 @@ from s4edge.model.from_json import build
 from s4edge.model.systems.base import SystemsConfig, check_numbers
 from s4edge.model.systems.registry import AnySystems
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Counts = TypeVar("Counts", int, "Tensor")
+"""A number of samples, or those of several sequences."""
 Activation = Literal[
     "identity", "gelu", "relu", "elu", "silu", "sigmoid", "softplus", "tanh", "sqrelu", "laplace"
 ]
@@ -113,7 +118,7 @@ class BlockConfig:
         """Forward and, if there are any, backward."""
         return (self.systems,) if self.backward is None else (self.systems, self.backward)
 
-    def samples_out(self, samples: int) -> int:
+    def samples_out(self, samples: Counts) -> Counts:
         """How many samples leave when so many enter."""
         if self.downsampling == "sample":
             return -(-samples // self.stride)
@@ -133,8 +138,6 @@ class BlockConfig:
             return f"its {self.norm} norm takes statistics over the whole sequence"
         if self.norm == "batch":
             return "its batch norm has no statistics of its own and takes them over the whole batch"
-        if self.stride != 1:
-            return f"it gives one sample for {self.stride}"
         return self.systems.cannot_stream
 
 
@@ -177,6 +180,10 @@ class ModelConfig:
             last so many samples (of "first" and "last": so many of the first or last samples as
             they are); None: one after each sample.
         head: compares the answers to two sequences each; None where there is no head.
+        input_stride: of so many samples the first block sees one: a "linear" encoder reads them
+            feature by feature side by side, any other averages what it gives.
+        held: each answer to several samples is repeated until the next one, from the last of the
+            samples that it takes; before the first one it is 0. So there is one for each sample.
     """
 
     d_input: int
@@ -192,6 +199,8 @@ class ModelConfig:
     channels_first: bool = False
     answers: int | None = 0
     head: HeadConfig | None = None
+    input_stride: int = 1
+    held: bool = False
 
     @property
     def real_states(self) -> int:
@@ -222,18 +231,41 @@ class ModelConfig:
         return enters, leaves, block.features_out(leaves)
 
     @property
+    def input_joining(self) -> Downsampling:
+        """How `input_stride` samples become one."""
+        return "stack" if self.encoder == "linear" else "mean"
+
+    @property
+    def periods(self) -> list[int]:
+        """Input samples for one that enters each block, and for one that leaves the last."""
+        strides = (block.stride for block in self.blocks)
+        return list(accumulate(strides, lambda one, other: one * other, initial=self.input_stride))
+
+    @property
     def stride(self) -> int:
         """Samples that go into one that leaves the last block."""
-        return math.prod(block.stride for block in self.blocks)
+        return self.periods[-1]
+
+    @property
+    def first_answer(self) -> int:
+        """Samples before the first one after which a sample leaves the last block."""
+        before = self.input_stride - 1
+        for block, period in zip(self.blocks, self.periods, strict=False):
+            # Of a window its first sample leaves at once, all else with the last of them.
+            before += 0 if block.downsampling == "sample" else period * (block.stride - 1)
+        return before
 
     @property
     def d_features(self) -> int:
         """Features that leave the last block."""
         return self.block_widths(len(self.blocks) - 1)[2]
 
-    def samples_entering(self, samples: int) -> list[int]:
-        """How many samples enter each block, and leave the last, when so many enter the first."""
-        counts = [samples]
+    def samples_entering(self, samples: Counts) -> list[Counts]:
+        """How many samples enter each block, and leave the last, when so many are given.
+
+        Those that make no whole sample of a later block are not heard there.
+        """
+        counts = [samples // self.input_stride]
         for block in self.blocks:
             counts.append(block.samples_out(counts[-1]))
         return counts
@@ -252,8 +284,13 @@ class ModelConfig:
 
     @property
     def answers_each_sample(self) -> bool:
-        """Whether there is an answer to every sample."""
+        """Whether there is an answer to every sample, or to every window of samples."""
         return self.pooling == "none" or self.answers is None
+
+    @property
+    def takes_padding(self) -> bool:
+        """Whether sequences may be padded at the end."""
+        return self.streams and (self.stride == 1 or self.held or not self.answers_each_sample)
 
     @property
     def cannot_stream(self) -> str | None:
@@ -270,6 +307,11 @@ class ModelConfig:
                 f"its kernels are cut at {exact} samples, where a recurrence goes on, and it is "
                 f"valid for sequences of {self.length} samples only"
             )
+        if exact is not None and exact <= self.first_answer:
+            return (
+                f"its kernels are cut at {exact} samples, where a recurrence goes on, and its "
+                f"first answer comes after {self.first_answer + 1}"
+            )
         return None
 
     @property
@@ -280,8 +322,13 @@ class ModelConfig:
     @property
     def exact_samples(self) -> int | None:
         """Samples for which the recurrence is exact; None for any number."""
-        cuts = [each.exact_samples for block in self.blocks for each in block.all_systems]
-        return min((cut for cut in cuts if cut is not None), default=None)
+        cuts = [
+            each.exact_samples * period
+            for block, period in zip(self.blocks, self.periods, strict=False)
+            for each in block.all_systems
+            if each.exact_samples is not None
+        ]
+        return min(cuts, default=None)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` inverts it."""
@@ -332,6 +379,7 @@ def _check_numbers(config: ModelConfig) -> None:
         ("the number of blocks", len(config.blocks), 1),
         ("norm_epsilon", config.norm_epsilon, 0),
         ("answers", config.answers, 0),
+        ("input_stride", config.input_stride, 1),
     ]
     if config.head is not None:
         head = config.head

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from s4edge.errors import S4EdgeError
 from s4edge.model.block import Block
-from s4edge.model.configuration import ModelConfig
+from s4edge.model.configuration import ModelConfig, Pooling
 from s4edge.model.head import Head
 from s4edge.model.history import Entry
+from s4edge.model.joining import hold, join, join_step, state_widths
 from s4edge.model.norms import make_norm
 from s4edge.model.pooling import pool, pool_running, pool_step, state_width
 from s4edge.model.systems.base import Systems
@@ -49,12 +50,18 @@ def _projection(kind: str, width_in: int, width_out: int) -> nn.Module:
     return nn.Linear(width_in, width_out) if kind == "linear" else nn.Identity()
 
 
+def _where(rows: Tensor | None, value: Tensor, other: Tensor) -> Tensor:
+    """(batch, ...) of some rows the one, of all others the other; None for all rows."""
+    return value if rows is None else torch.where(rows[:, None], value, other)
+
+
 class SequenceModel(nn.Module):
     """A model that runs as a convolution over whole sequences and, sample by sample, recurrently.
 
     The recurrence carries one packed state (batch, `state_width`): the states of the blocks'
-    systems in order, then the pooling's. It is float64 whatever the parameters are: this recurrence
-    is what the graphs are checked against.
+    systems in order, each with that of a window that it joins to one sample, then the pooling's and
+    the answer that is held. It is float64 whatever the parameters are: this recurrence is what the
+    graphs are checked against.
     """
 
     # A ModuleList, which torch's types do not make generic.
@@ -66,7 +73,8 @@ class SequenceModel(nn.Module):
         self.provenance = provenance or Provenance()
         # The order of activations in memory: faster, and rounded a little differently.
         self.time_last = False
-        self.encoder = _projection(config.encoder, config.d_input, config.d_model)
+        joined = config.input_stride if config.encoder == "linear" else 1
+        self.encoder = _projection(config.encoder, config.d_input * joined, config.d_model)
         # A block behind a stride sees fewer samples.
         lengths: list[int | None] = [None] * len(config.blocks)
         if config.length is not None:
@@ -87,12 +95,14 @@ class SequenceModel(nn.Module):
 
         Args:
             x: (batch, length, d_input); (batch, length) integers for an embedding;
-                (batch, d_input, length) for a bare layer with ``channels_first``.
+                (batch, d_input, length) for a bare layer with ``channels_first``. Samples at the
+                end that make no whole window of a layer behind a stride are not heard.
             lengths: (batch,) samples that count, where sequences are padded at the end. Causal
                 systems need it for the pooling only.
 
         Returns:
-            (batch, d_output) with pooling, else (batch, length, d_output) (several answers:
+            (batch, d_output) with pooling, else (batch, length, d_output), behind strides one for
+            each window where answers are not held (several answers:
             (batch, answers, d_output)). With a head, its answers for each pair, (batch / 2, ...):
             the first half of the batch is compared with the second.
 
@@ -113,35 +123,58 @@ class SequenceModel(nn.Module):
 
     def answer(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """What `forward` gives, or what its head would compare, sequence by sequence."""
-        return self.decode(self._features(x, lengths), lengths)
+        return self.decode(self._features(x, lengths), self._samples(x), lengths)
 
     def trace(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """`forward`'s output, and what leaves each block, (batch, length, its features)."""
+        samples = self._samples(x)
         x = self.encode(x, lengths)
         left = []
         for block in self.blocks:
             x = block(x)
             left.append(x)
-        return self.decode(norm(self.norm, x), lengths), left
+        return self.decode(norm(self.norm, x), samples, lengths), left
 
     def running(self, x: Tensor) -> Tensor:
         """(batch, length, d_output): the output after each sample, by convolution.
 
         What the recurrence gives sample by sample. Raises as `forward` does.
         """
-        return self._decoded(pool_running(self.config.running_pooling, self._features(x, None)))
-
-    def decode(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The output from what leaves the last norm, (batch, length, d_features)."""
         config = self.config
-        if not config.streams:
-            # It takes no padding; and behind a stride lengths of the input count nothing.
-            lengths = None
-        return self._decoded(pool(config.pooling, features, lengths, config.answers))
+        features = pool_running(config.running_pooling, self._features(x, None))
+        held = self._held(self.decoder(features), self._samples(x))
+        return held.mT if config.channels_first else held
 
-    def _decoded(self, features: Tensor) -> Tensor:
-        out: Tensor = self.decoder(features)
-        return out.mT if self.config.channels_first else out
+    def decode(self, features: Tensor, samples: int, lengths: Tensor | None = None) -> Tensor:
+        """The output from what leaves the last norm.
+
+        Args:
+            features: (batch, length, d_features).
+            samples: of the input.
+            lengths: see `forward`.
+        """
+        config = self.config
+        out: Tensor
+        if config.held and (config.answers_each_sample or config.answers):
+            out = self._held(self.decoder(pool_running(config.running_pooling, features)), samples)
+            if not config.answers_each_sample:
+                kind: Pooling = "first" if config.pooling == "first" else "last"
+                out = pool(kind, out, lengths, config.answers)
+        else:
+            if not config.takes_padding:
+                # It takes none; and behind a stride lengths of the input count nothing.
+                lengths = None
+            elif lengths is not None:
+                lengths = config.samples_entering(lengths)[-1]
+            out = self.decoder(pool(config.pooling, features, lengths, config.answers))
+        return out.mT if config.channels_first else out
+
+    def _held(self, y: Tensor, samples: int) -> Tensor:
+        return hold(y, samples, self.config.stride, self.config.first_answer)
+
+    def _samples(self, x: Tensor) -> int:
+        """Of the input, as `forward` takes it."""
+        return x.shape[2 if self.config.channels_first else 1]
 
     def _features(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         x = self.encode(x, lengths)
@@ -163,21 +196,24 @@ class SequenceModel(nn.Module):
     def encode(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(batch, length, d_model) what enters the first block. See `forward` for arguments."""
         x = self.checked(x, lengths)
-        if self.time_last and isinstance(self.encoder, nn.Linear):
-            return linear_time_last(self.encoder, x)
-        out: Tensor = self.encoder(x)
-        if self.time_last:
-            out = out.mT.contiguous().mT
-        return out
+        stride = self.config.input_stride
+        if isinstance(self.encoder, nn.Linear):
+            x = join("stack", stride, x)
+            if self.time_last:
+                return linear_time_last(self.encoder, x)
+            return self.encoder(x)
+        out = join("mean", stride, self.encoder(x))
+        return out.mT.contiguous().mT if self.time_last else out
 
     def checked(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """``x`` as (batch, length, d_input) or (batch, length). Raises as `forward` does."""
         config = self.config
         x = self._check_shape(x)
         length = x.shape[1]
-        if config.samples_entering(length)[-1] == 0:
+        shortest = length if lengths is None else int(lengths.min())
+        if config.samples_entering(shortest)[-1] == 0:
             raise S4EdgeError(
-                f"the model makes one sample of {config.stride}: {length} are too few"
+                f"the model makes one sample of {config.stride}: {shortest} are too few"
             )
         if config.length is not None:
             found = {length} if lengths is None else set(lengths.tolist())
@@ -188,8 +224,9 @@ class SequenceModel(nn.Module):
                     f"stretched to them, or growing) and are not valid for sequences of {other}; "
                     f"its checkpoint can be read for those with --set length={other}"
                 )
-        if lengths is not None and not config.streams and (lengths != length).any():
-            raise S4EdgeError(f"sequences must come without padding: {config.cannot_stream}")
+        if lengths is not None and not config.takes_padding and (lengths != length).any():
+            why = config.cannot_stream or f"the model answers once for {config.stride} samples"
+            raise S4EdgeError(f"sequences must come without padding: {why}")
         return x
 
     def _check_shape(self, x: Tensor) -> Tensor:
@@ -216,9 +253,19 @@ class SequenceModel(nn.Module):
     @property
     def state_width(self) -> int:
         """Floats of state per stream."""
+        return sum(self._state_widths)
+
+    @property
+    def _state_widths(self) -> list[int]:
+        """Of what the input joins, of each block, of the pooling, of the answer that is held."""
         config = self.config
-        width = sum(block.systems.state_width for block in self.blocks)
-        return width + state_width(config.running_pooling, config.d_features)
+        features = config.d_input if config.encoder == "linear" else config.d_model
+        return [
+            sum(state_widths(config.input_joining, config.input_stride, features)),
+            *(block.state_width for block in self.blocks),
+            state_width(config.running_pooling, config.d_features),
+            0 if config.stride == 1 else config.d_output + 1,
+        ]
 
     def initial_state(self, batch: int = 1) -> Tensor:
         """(batch, state_width) float64 zeros."""
@@ -264,16 +311,33 @@ class SequenceModel(nn.Module):
         return [block.systems.coefficients() for block in self.blocks]
 
     def _step(self, x: Tensor, state: Tensor, coefficients: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        widths = [block.systems.state_width for block in self.blocks]
-        *states, pooled = state.split([*widths, state.shape[-1] - sum(widths)], dim=-1)
-        x = self.encoder(x)
-        new_states = []
-        for block, block_state, c in zip(self.blocks, states, coefficients, strict=True):
-            x, block_state = block.step(x, block_state, c)
-            new_states.append(block_state)
-        x, pooled = pool_step(self.config.running_pooling, self.norm(x), pooled)
-        y: Tensor = self.decoder(x)
-        return y, torch.cat([*new_states, pooled], dim=-1)
+        config = self.config
+        window, *states, pooled, held = state.split(self._state_widths, dim=-1)
+        ready: Tensor | None = None
+        if config.encoder != "linear":
+            x = self.encoder(x)
+        if config.input_stride != 1:
+            x, ready, window = join_step(config.input_joining, config.input_stride, x, window)
+        if config.encoder == "linear":
+            x = self.encoder(x)
+        new_states = [window]
+        for block, before, c in zip(self.blocks, states, coefficients, strict=True):
+            if ready is not None and not ready.any():
+                new_states.append(before)
+                continue
+            x, leaves, after = block.step(x, before, c)
+            new_states.append(_where(ready, after, before))
+            if leaves is not None:
+                ready = leaves if ready is None else ready & leaves
+        if ready is None:
+            x, pooled = pool_step(config.running_pooling, self.norm(x), pooled)
+            y: Tensor = self.decoder(x)
+            return y, torch.cat([*new_states, pooled], dim=-1)
+        y, seen = held[:, :-1], (held[:, -1:] + 1) % config.stride
+        if ready.any():
+            x, after = pool_step(config.running_pooling, self.norm(x), pooled)
+            pooled, y = _where(ready, after, pooled), _where(ready, self.decoder(x).double(), y)
+        return y.to(x.dtype), torch.cat([*new_states, pooled, y, seen], dim=-1)
 
     @property
     def dtype(self) -> torch.dtype:

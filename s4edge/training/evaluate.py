@@ -33,7 +33,7 @@ def predict(
             "the model compares two sequences, and data has one for each answer: in Python, "
             "model(x) compares the first half of x with the second"
         )
-    if data.lengths is not None and not model.config.streams:
+    if data.lengths is not None and not model.config.takes_padding:
         return _predict_by_length(model, data, progress)
     config = model.config
     time = 2 if config.channels_first else 1

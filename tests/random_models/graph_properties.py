@@ -51,10 +51,15 @@ def random_graphs(
     draw: st.DrawFn, streams: bool | None = True, precisions: tuple[str, ...] = ("fp32",)
 ) -> RandomGraph:
     """A model and how it is exported; ``streams=None`` for whole sequences of any model."""
-    mode = draw(st.sampled_from(["step", "chunk", "chunk"])) if streams else "sequence"
+    drawn = draw(random_models(streams=streams, slowest=1e-3, cancels=True))
+    stride = drawn.config.stride
+    modes = ["chunk", "chunk"] if stride > 1 else ["step", "chunk", "chunk"]
+    mode = draw(st.sampled_from(modes)) if streams else "sequence"
     chunk = draw(st.none() | st.integers(1, 40)) if mode == "chunk" else None
+    if chunk is not None:
+        chunk += -chunk % stride
     return RandomGraph(
-        draw(random_models(streams=streams, slowest=1e-3, cancels=True)),
+        drawn,
         mode,
         chunk,
         draw(st.sampled_from(precisions)),
@@ -128,16 +133,18 @@ def assert_graph_computes(
 def check_refused_graph(how: RandomGraph) -> None:
     """A model without a recurrence: no step or chunk graph, in words that say why."""
     model = how.drawn.build()
-    reason = model.config.cannot_stream
-    if reason is None:
+    reason, stride = model.config.cannot_stream, model.config.stride
+    if reason is None and stride == 1:
         return
-    for mode in ("step", "chunk"):
+    for mode, chunk in (("step", None), ("chunk", None if reason else stride + 1)):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             with pytest.raises(S4EdgeError) as refused:
-                s4edge.export_onnx(model, path, mode)
-            assert_one_line(refused.value, reason)
+                s4edge.export_onnx(model, path, mode, chunk=chunk)
+            assert_one_line(refused.value, reason or f"answers once for {stride} samples")
             assert not path.exists()
+    if reason is None:
+        return
     with pytest.raises(S4EdgeError) as refused:
         lowering.lower(model)
     assert_one_line(refused.value, reason)

@@ -86,7 +86,11 @@ def check_padding(drawn: RandomModel) -> None:
     """Sequences of several lengths, padded: each as if it came alone, or refused with a reason."""
     model, x = drawn.build().double(), drawn.inputs(batch=4)
     rng = np.random.default_rng(drawn.numbers.seed)
-    least = min(max(1, drawn.config.answers or 0), drawn.samples)
+    config = drawn.config
+    answers = max(1, config.answers or 0)
+    # Held, answers are to samples.
+    least = max(answers, config.stride) if config.held else answers * config.stride
+    least = min(least, drawn.samples)
     lengths = rng.integers(least, drawn.samples + 1, 4)
     if drawn.config.length is not None:
         lengths[:] = drawn.config.length
@@ -95,7 +99,7 @@ def check_padding(drawn: RandomModel) -> None:
         naive = reference(model, x)
         assert_close(outputs(model, x, lengths=told), naive.run(x), naive.tolerance(x, DOUBLE))
         return
-    if not drawn.config.streams:
+    if not config.takes_padding:
         with pytest.raises(S4EdgeError) as refused:
             outputs(model, x, lengths=told)
         assert_one_line(refused.value, "without padding")

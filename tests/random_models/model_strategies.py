@@ -243,7 +243,8 @@ def systems_configs(
 ) -> DiagonalConfig:
     """The systems of one layer, ``channels`` of them, that read ``frame.width`` features."""
     pairs, reals = _counts(draw, channels, 4), _counts(draw, channels, 3)
-    least = (frame.length or 1) if frame.streams is True else 1
+    # So long that it is no cut at any layer's rate.
+    least = (frame.length or 0) * 3**4 + 1 if frame.streams is True else 1
     kernel_length = draw(st.none() | st.integers(least, least + 39))
     growing = (0,) * channels
     may_grow = frame.streams is not True and (frame.length or kernel_length) is not None
@@ -341,7 +342,7 @@ def blocks(draw: st.DrawFn, name: str, frame: _Frame) -> BlockConfig:
     placement = draw(st.sampled_from(["pre", "post"]))
     features = frame.width if placement == "pre" else leaving
     residual = frame.width == leaving and draw(st.sampled_from([True, True, False]))
-    stride = 1 if frame.streams is True else draw(st.sampled_from([1, 1, 1, 2, 3]))
+    stride = draw(st.sampled_from([1, 1, 1, 2, 3]))
     downsampling = draw(st.sampled_from(get_args(Downsampling)))
     repeat = draw(st.sampled_from([1, 1, 1, 2]))
     widening = None
@@ -401,12 +402,14 @@ def configurations(draw: st.DrawFn, streams: bool | None = None) -> ModelConfig:
         lone = draw(blocks("layer", _Frame(d_model, width, streams, length)))
         found = [dataclasses.replace(lone, repeat=1, widening=None, downsampling="mean")]
     d_output = draw(st.integers(1, 4)) if decoder == "linear" else width
-    if length is not None and length % math.prod(block.stride for block in found):
-        length *= math.prod(block.stride for block in found)
+    input_stride = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    stride = input_stride * math.prod(block.stride for block in found)
+    if length is not None and length % stride:
+        length *= stride
     pooling = "none" if bare else draw(st.sampled_from(get_args(Pooling)))
     answers = draw(st.sampled_from([0, 0, 0, 1, 3, None])) if pooling != "none" else 0
     if length is not None and answers is not None:
-        answers = min(answers, length // math.prod(block.stride for block in found))
+        answers = min(answers, length // stride)
     return ModelConfig(
         d_input=d_input,
         d_output=d_output,
@@ -421,6 +424,8 @@ def configurations(draw: st.DrawFn, streams: bool | None = None) -> ModelConfig:
         channels_first=bare and draw(st.booleans()),
         answers=answers,
         head=draw(heads()) if not bare and draw(_seldom()) else None,
+        input_stride=input_stride,
+        held=draw(st.booleans()),
     )
 
 

@@ -56,16 +56,41 @@ class Naive:
 
     def answer(self, x: Array) -> Array:
         """The same before a head compares the halves of the batch."""
+        config = self.config
         with np.errstate(divide="ignore", invalid="ignore"):
-            return self._decoded(self._answered(self._features(x)))
+            features = self._features(x)
+            if not config.held or (config.pooling != "none" and config.answers == 0):
+                return self._decoded(self._answered(features))
+            y = self._held(self._decoded(self._running(features)), np.shape(x)[1])
+            if config.pooling == "none" or config.answers is None:
+                return y
+            count = config.answers
+            return y[:, :count] if config.pooling == "first" else y[:, -count:]
 
     def running(self, x: Array) -> Array:
         """(batch, length, d_output): pooled, what the answer is after each sample."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            features = self._features(x)
-            if self.config.pooling not in ("first", "last") or self.config.answers in (0, 1):
-                features = self._so_far(features)
-            return self._decoded(features)
+            return self._held(self._decoded(self._running(self._features(x))), np.shape(x)[1])
+
+    def _running(self, features: Array) -> Array:
+        if self.config.pooling in ("first", "last") and self.config.answers not in (0, 1):
+            return features
+        return self._so_far(features)
+
+    def _held(self, y: Array, samples: int) -> Array:
+        """The latest answer after each sample, 0 before there is one: all samples up to each."""
+        counts = [self._whole(end) for end in range(1, samples + 1)]
+        zero = np.zeros_like(y[:, 0])
+        return np.stack([y[:, count - 1] if count else zero for count in counts], axis=1)
+
+    def _whole(self, samples: int) -> int:
+        """Samples that leave the last block of so many."""
+        count = samples // self.config.input_stride
+        for block in self.config.blocks:
+            windows = range(0, count, block.stride)
+            count = sum(block.downsampling == "sample" or s + block.stride <= count
+                        for s in windows)  # fmt: skip
+        return count
 
     def compared(self, u: Array, v: Array) -> Array:
         """What the head makes of answers."""
@@ -115,12 +140,17 @@ class Naive:
     def _features(self, x: Array) -> Array:
         config = self.config
         h = np.asarray(x, dtype=np.float64)
+        starts = range(0, h.shape[1] - config.input_stride + 1, config.input_stride)
+        windows = [slice(start, start + config.input_stride) for start in starts]
         if config.encoder == "linear":
-            h = self._linear("encoder.", h)
-        elif config.encoder == "embedding":
-            h = self.tensors["encoder.weight"][np.asarray(x)]
+            joined = [np.swapaxes(h[:, each], 1, 2).reshape(len(h), -1) for each in windows]
+            h = self._linear("encoder.", np.stack(joined, axis=1))
+        else:
+            if config.encoder == "embedding":
+                h = self.tensors["encoder.weight"][np.asarray(x)]
+            h = np.stack([h[:, each].mean(axis=1) for each in windows], axis=1)
         h = self._jitter(h)
-        length = config.length
+        length = None if config.length is None else h.shape[1]
         for index, block in enumerate(config.blocks):
             h = self._block(f"blocks.{index}.", block, h, length)
             if length is not None:

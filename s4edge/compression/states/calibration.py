@@ -149,7 +149,8 @@ class Passage:
         """(features, sequences, length) what the systems of the next block read."""
         block = self.model.blocks[self.at]
         u = self._batched(block.before)
-        return _ends_together(reversed_input(u) if backward else u, self.calibration.lengths)
+        lengths = lengths_entering(self.model, self.calibration.lengths)[self.at]
+        return _ends_together(reversed_input(u) if backward else u, lengths)
 
     def advance(self) -> None:
         """Through the next block."""
@@ -168,12 +169,20 @@ class Passage:
             h, ends = self.hidden[rows], None if lengths is None else lengths[rows]
             for block in list(model.blocks)[self.at :]:
                 h = block(h)
-            outputs.append(_counted(model, model.decode(model.norm(h), ends), ends))
+            y = model.decode(model.norm(h), self.calibration.length, ends)
+            outputs.append(_counted(model, y, ends))
         return torch.cat(outputs)
 
     def _batched(self, function: Callable[[Tensor], Tensor]) -> Tensor:
         batches = self.calibration.batches(self.model)
         return torch.cat([function(self.hidden[rows]) for rows, _, _ in batches])
+
+
+def lengths_entering(model: SequenceModel, lengths: Tensor | None) -> list[Tensor | None]:
+    """`ModelConfig.samples_entering` of (sequences,) lengths, where there are any."""
+    if lengths is None:
+        return [None] * (len(model.blocks) + 1)
+    return [*model.config.samples_entering(lengths)]
 
 
 def _counted(model: SequenceModel, y: Tensor, lengths: Tensor | None) -> Tensor:
@@ -242,16 +251,16 @@ def output_gradients(
     for batch, x, lengths in part.batches(model):
         h = model.encode(x, lengths).requires_grad_()
         answers = []
+        entering = lengths_entering(model, lengths)
         for block in model.blocks:
             u = block.before(h)
             y = block.respond(u)
             answers.append(y)
             h = block.after(h, u, y)
-        out = _counted(model, model.decode(model.norm(h), lengths), lengths)
+        out = _counted(model, model.decode(model.norm(h), calibration.length, lengths), lengths)
         signs = torch.randint(0, 2, out.shape, generator=generator).to(out.dtype) * 2 - 1
-        for each, gradient in zip(
-            parts, torch.autograd.grad((signs * out).sum(), answers), strict=True
-        ):
-            each.append(_ends_together(gradient.float(), lengths))
+        gradients = torch.autograd.grad((signs * out).sum(), answers)
+        for each, gradient, ends in zip(parts, gradients, entering, strict=False):
+            each.append(_ends_together(gradient.float(), ends))
         progress(min(batch.stop, len(rows)) / len(rows))
     return Gradients([torch.cat(each, dim=1) for each in parts], rows)

@@ -17,6 +17,7 @@ from s4edge.compression.states.calibration import (
     Passage,
     autocorrelation,
     evenly,
+    lengths_entering,
     output_gradients,
     output_on,
     working_copy,
@@ -62,7 +63,7 @@ class Observed:
             horizon: samples for which kernels are used, None for the sequences' length.
         """
         inputs = unit.systems.config.inputs or range(unit.stable.channels)
-        rho: Float = np.stack([autocorrelation(each) for each in u]) / self._counted(u)
+        rho: Float = np.stack([autocorrelation(each) for each in u]) / self._counted(unit, u)
         return Use(rho[list(inputs)], horizon or u.shape[2])
 
     def layer_error(self, unit: Unit, original: Tensor, reached: Tensor) -> LayerError:
@@ -73,7 +74,7 @@ class Observed:
             reached,
             gradient.flip(2) if unit.backward else gradient,
             self.gradients.rows,
-            self._counted(original),
+            self._counted(unit, original),
             self.energy,
         )
         return LayerError(unit.systems, signals)
@@ -93,9 +94,9 @@ class Observed:
                 out.append(relative_error(passage.output(), aim))
         return out
 
-    def _counted(self, u: Tensor) -> int:
-        """Samples of all sequences that count."""
-        lengths = self.sample.lengths
+    def _counted(self, unit: Unit, u: Tensor) -> int:
+        """Samples of all sequences that count where a unit reads ``u``."""
+        lengths = lengths_entering(self.model, self.sample.lengths)[unit.block]
         return u.shape[1] * u.shape[2] if lengths is None else int(lengths.sum())
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from s4edge.export.lowering.program import (
     Activation,
+    Downsample,
     Embedding,
     Gather,
+    Hold,
     Linear,
     Pool,
     Product,
@@ -67,7 +69,7 @@ def assign(program: Program) -> Buffers:
     for index, stage in enumerate(program.stages):
         width = stride(stage.width)
         dying = [v for v in dict.fromkeys(stage.inputs) if last[v] == index and v in of]
-        if isinstance(stage.operation, Linear | Embedding | Gather | Recurrence):
+        if _wants_its_own(stage):
             of[stage.name] = take(width)
         else:
             # The second of two operands is the one that changes, and the first may.
@@ -87,9 +89,20 @@ def assign(program: Program) -> Buffers:
 def reads_input(program: Program) -> bool:
     """Whether all that read the input read it sample by sample where it comes from."""
     readers = [stage for stage in program.stages if "x" in stage.inputs]
-    return all(isinstance(s.operation, Linear | Embedding | Gather) for s in readers) and (
-        program.output != "x"
-    )
+    return all(
+        isinstance(s.operation, Linear | Embedding | Gather) or _is_stack(s) for s in readers
+    ) and (program.output != "x")
+
+
+def _wants_its_own(stage: Stage) -> bool:
+    """Whether a stage reads what it would overwrite in place."""
+    return isinstance(
+        stage.operation, Linear | Embedding | Gather | Recurrence | Hold
+    ) or _is_stack(stage)
+
+
+def _is_stack(stage: Stage) -> bool:
+    return isinstance(stage.operation, Downsample) and stage.operation.kind == "stack"
 
 
 def changes_first(stage: Stage, buffers: Buffers) -> bool:

@@ -309,6 +309,8 @@ def _trial(program: Program) -> Trial:
     rng = np.random.default_rng(1)
     numbers = max(program.d_input, program.d_output)
     samples = int(np.clip(_TRIAL_NUMBERS // numbers, _FEWEST_TRIALS, _MOST_TRIALS))
+    # Up to an answer of what runs once for several samples, and behind it.
+    samples = max(samples, program.period + 2 if program.period > 1 else 1)
     if program.tokens:
         x = rng.integers(0, program.tokens, (samples, 1)).astype(np.float64)
     else:

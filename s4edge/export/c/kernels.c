@@ -640,3 +640,68 @@ static void pool_first(float *pooled, unsigned *count, float *x, int x_stride, i
         memcpy(x, pooled, sizeof(float) * (size_t)n);
     }
 }
+
+/* == join_mean: lanes == */
+/* Every `stride` samples become their mean; y may be x. Gives how many means there are. */
+static int join_mean(float *window, unsigned *count, int stride, const float *x, int x_stride,
+                     float *y, int y_stride, int n, int samples) {
+    const float part = 1.0f / (float)stride;
+    int made = 0;
+    for (int t = 0; t < samples; t++, x += x_stride) {
+        for (int i = 0; i < n; i += LANES)
+            store(window + i, *count ? load(window + i) + load(x + i) * part : load(x + i) * part);
+        if (++*count < (unsigned)stride) continue;
+        for (int i = 0; i < n; i += LANES) store(y + i, load(window + i));
+        y += y_stride;
+        *count = 0;
+        made++;
+    }
+    return made;
+}
+
+/* == join_sample == */
+/* Of every `stride` samples the first; y may be x. Gives how many there are. */
+static int join_sample(unsigned *count, int stride, const float *x, int x_stride, float *y,
+                       int y_stride, int n, int samples) {
+    int made = 0;
+    for (int t = 0; t < samples; t++, x += x_stride) {
+        if (*count == 0) {
+            memmove(y, x, sizeof(float) * (size_t)n);
+            y += y_stride;
+            made++;
+        }
+        if (++*count == (unsigned)stride) *count = 0;
+    }
+    return made;
+}
+
+/* == join_stack == */
+/* Every `stride` samples become one, feature by feature side by side. Gives how many there are. */
+static int join_stack(float *window, unsigned *count, int stride, const float *x, int x_stride,
+                      float *y, int y_stride, int n, int samples) {
+    int made = 0;
+    for (int t = 0; t < samples; t++, x += x_stride) {
+        for (int i = 0; i < n; i++) window[i * stride + (int)*count] = x[i];
+        if (++*count < (unsigned)stride) continue;
+        memcpy(y, window, sizeof(float) * (size_t)(n * stride));
+        y += y_stride;
+        *count = 0;
+        made++;
+    }
+    return made;
+}
+
+/* == hold_answer == */
+/* The latest answer x to each sample y. An answer comes every `period` samples, the first one after
+ * `first` of them. */
+static void hold_answer(float *answer, unsigned *count, int period, int first, const float *x,
+                        int x_stride, float *y, int y_stride, int n, int samples) {
+    for (int t = 0; t < samples; t++, y += y_stride) {
+        if (*count == (unsigned)first) {
+            memcpy(answer, x, sizeof(float) * (size_t)n);
+            x += x_stride;
+        }
+        if (++*count == (unsigned)period) *count = 0;
+        memcpy(y, answer, sizeof(float) * (size_t)n);
+    }
+}

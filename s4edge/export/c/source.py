@@ -129,6 +129,7 @@ def write(
         "trial_x": floats(f"{name}_trial_x", "samples", trial.x),
         "trial_y": floats(f"{name}_trial_y", "what the model gives for them", trial.y),
         "trial_samples": len(trial.x),
+        "trial_kb": max(1, -(-4 * trial.y.size // 1024)),
         "tolerance": literal(trial.tolerance),
     }
     code, declared = (
@@ -175,8 +176,9 @@ def _function(part: Part, name: str, writer: Writer) -> str:
     lines = [
         f"/* {part.name}: {', '.join(part.title)}. */",
         *map(str, part.arrays),
-        f"static void {part.name}({', '.join(arguments)}) {{",
+        f"static {'int' if part.joins else 'void'} {part.name}({', '.join(arguments)}) {{",
         *(f"    {line}" for line in part.lines),
+        *(["    return samples;"] if part.joins else []),
         "}",
     ]
     return "\n".join(lines)
@@ -192,12 +194,30 @@ def _run(writer: Writer) -> list[str]:
         before = f"{letter} + {width} * samples + {_SLACK}"
     if "x" in buffers.of:
         lines.append(_rows(writer.buffer("x"), stride(program.d_input), "x", program.d_input))
-    for part in writer.parts.values():
-        arguments = ", ".join(argument for _, argument in _arguments(part, writer))
-        lines.append(f"{part.name}({arguments});")
+    if program.period == 1:
+        lines += [_call(part, writer, "samples") for part in writer.parts.values()]
+    else:
+        lines += _by_rates(writer)
     y, to = writer.buffer(program.output), writer.stride(program.output)
     lines.append(_rows("y", program.d_output, y, to))
     return lines
+
+
+def _call(part: Part, writer: Writer, samples: str) -> str:
+    *arguments, _ = (argument for _, argument in _arguments(part, writer))
+    return f"{part.name}({', '.join([*arguments, samples])});"
+
+
+def _by_rates(writer: Writer) -> list[str]:
+    """Calls of all parts, each with as many samples as there are for it; the last holds answers."""
+    *parts, last = writer.parts.values()
+    lines = ["int left = samples;", "do {"]
+    for part in parts:
+        call = _call(part, writer, "left")
+        lines.append(f"    left = {call}" if part.joins else f"    {call}")
+        if part.joins:
+            lines.append("    if (left == 0) break;")
+    return [*lines, "} while (0);", _call(last, writer, "samples")]
 
 
 def _rows(to: str, to_stride: int, of: str, of_stride: int) -> str:

@@ -24,9 +24,11 @@ from s4edge.export.lowering.program import (
     Activation,
     Affine,
     Constant,
+    Downsample,
     Embedding,
     Gather,
     Glu,
+    Hold,
     LayerNorm,
     Linear,
     Pool,
@@ -65,7 +67,7 @@ class Member:
         return (8 if self.type == "double" else 4) * (1 if self.count is None else self.count)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Part:
     """A function of the file.
 
@@ -74,12 +76,14 @@ class Part:
         title: what it does.
         lines: of its body.
         arrays: constants that it reads.
+        joins: whether fewer samples leave it, as many as it says.
     """
 
     name: str
     title: list[str]
     lines: list[str]
     arrays: list[Array]
+    joins: bool = False
 
 
 class Writer:
@@ -170,6 +174,14 @@ class Writer:
         elif isinstance(operation, Pool):
             call = self._pool(stage.name, operation.kind, y, to, stage.width)
             part.title.append(f"{operation.kind} so far")
+        elif isinstance(operation, Downsample):
+            width = self.program.width(stage.inputs[0])
+            call = self._join(stage.name, operation, f"{x}, {of}, {y}, {to}", stage.width, width)
+            part.title.append(f"{operation.kind} of {operation.stride} samples")
+            part.joins = True
+        elif isinstance(operation, Hold):
+            call = self._hold(stage.name, operation, f"{x}, {of}, {y}, {to}", stage.width)
+            part.title.append(f"the latest answer, which comes every {operation.period} samples")
         else:
             call = self._two(stage, y, to)
             part.title.append("gate" if isinstance(operation, Product) else "residual")
@@ -271,6 +283,24 @@ class Writer:
             self.state.append(Member("unsigned", f"{name}_count", None))
             held += f", &s->{name}_count"
         return f"pool_{kind}({held}, {y}, {to}, {width}, samples);"
+
+    def _join(self, stage: str, join: Downsample, where: str, width: int, features: int) -> str:
+        kernel, name = f"join_{join.kind}", identifier(stage)
+        self.sections.add(kernel)
+        held = f"&s->{name}_count"
+        if join.kind != "sample":
+            self.state.append(Member("float", name, stride(width)))
+            held = f"s->{name}, {held}"
+        self.state.append(Member("unsigned", f"{name}_count", None))
+        return f"samples = {kernel}({held}, {join.stride}, {where}, {features}, samples);"
+
+    def _hold(self, stage: str, hold: Hold, where: str, width: int) -> str:
+        self.sections.add("hold_answer")
+        name = identifier(stage)
+        self.state.append(Member("float", name, width))
+        self.state.append(Member("unsigned", f"{name}_count", None))
+        held = f"s->{name}, &s->{name}_count, {hold.period}, {hold.first}"
+        return f"hold_answer({held}, {where}, {width}, samples);"
 
     def _two(self, stage: Stage, y: str, to: int) -> str:
         """An operation of two values, one of which it changes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from torch import Tensor, nn
 
@@ -16,6 +18,7 @@ from s4edge.export.lowering.program import (
     Embedding,
     Gather,
     Glu,
+    Hold,
     LayerNorm,
     Linear,
     NormOverTime,
@@ -32,7 +35,7 @@ from s4edge.export.lowering.program import (
 )
 from s4edge.model.activations import output_width
 from s4edge.model.block import Block, Highway
-from s4edge.model.configuration import Norm
+from s4edge.model.configuration import Downsampling, Norm
 from s4edge.model.norms import OVER_TIME, OverTime
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems.base import Stages, numbers
@@ -51,17 +54,38 @@ def lower(model: SequenceModel) -> Program:
     if config.cannot_stream is not None:
         raise S4EdgeError(f"the model cannot stream: {config.cannot_stream}")
     pooled = config.running_pooling not in ("none", "last")
-    return _program(model, Pool(config.running_pooling) if pooled else None, over_sequences=False)
+    pooling = Pool(config.running_pooling) if pooled else None
+    last = [] if config.stride == 1 else [("hold", _hold(model))]
+    return _program(model, pooling, last, over_sequences=False)
 
 
 def lower_sequences(model: SequenceModel) -> Program:
     """The same of whole sequences, also for models that cannot stream."""
-    kind, answers = model.config.pooling, model.config.answers
+    config = model.config
+    kind, answers = config.pooling, config.answers
+    last: list[tuple[str, Operation]] = []
+    if config.held and config.stride != 1 and (config.answers_each_sample or answers):
+        last.append(("hold", _hold(model)))
+        if not config.answers_each_sample:
+            chosen = PoolSequence("first" if kind == "first" else "last", answers)
+            last.append(("answers", chosen))
+        kind, answers = config.running_pooling, None
     none = kind == "none" or (answers is None and kind in ("first", "last"))
-    return _program(model, None if none else PoolSequence(kind, answers), over_sequences=True)
+    pooling = None if none else PoolSequence(kind, answers)
+    return _program(model, pooling, last, over_sequences=True)
 
 
-def _program(model: SequenceModel, pooling: Operation | None, over_sequences: bool) -> Program:
+def _hold(model: SequenceModel) -> Hold:
+    return Hold(model.config.stride, model.config.first_answer)
+
+
+def _program(
+    model: SequenceModel,
+    pooling: Operation | None,
+    last: Sequence[tuple[str, Operation]],
+    over_sequences: bool,
+) -> Program:
+    """Stages of a model, ``last`` those behind the decoder by their names."""
     config = model.config
     tokens = config.d_input if config.encoder == "embedding" else None
     line = _Line(1 if tokens else config.d_input, over_sequences)
@@ -69,7 +93,9 @@ def _program(model: SequenceModel, pooling: Operation | None, over_sequences: bo
     if config.encoder == "embedding":
         table = line.constant("encoder.weight", "embedding", model.encoder.weight)
         value = line.add("encoder", Embedding(table), value, width=config.d_model)
-    elif config.encoder == "linear":
+    if config.input_stride != 1:
+        value = line.downsample("input", config.input_joining, config.input_stride, value)
+    if config.encoder == "linear":
         value = line.linear("encoder", model.encoder, value)
     for index, block in enumerate(model.blocks):
         line.part = f"blocks.{index}"
@@ -80,6 +106,8 @@ def _program(model: SequenceModel, pooling: Operation | None, over_sequences: bo
         value = line.add("pooling", pooling, value)
     if config.decoder == "linear":
         value = line.linear("decoder", model.decoder, value)
+    for name, operation in last:
+        value = line.add(name, operation, value)
     return Program(line.d_input, tokens, tuple(line.stages), value, line.width(value))
 
 
@@ -119,9 +147,7 @@ def _block(line: _Line, block: Block, x: str) -> str:
     if config.norm_placement == "post":
         y = line.norm("norm", config.norm, block.norm, y)
     if config.stride != 1:
-        width = line.width(y) * (config.stride if config.downsampling == "stack" else 1)
-        down = Downsample(config.downsampling, config.stride)
-        y = line.add("downsampling", down, y, width=width)
+        y = line.downsample("downsampling", config.downsampling, config.stride, y)
     if config.repeat != 1:
         repeated = np.repeat(np.arange(line.width(y)), config.repeat).tolist()
         y = line.add("repeat", Gather(tuple(repeated)), y, width=len(repeated))
@@ -172,6 +198,11 @@ class _Line(Stages):
         if isinstance(value, Tensor):
             value = numbers(value)
         return Constant(f"{self.part}.{name}" if self.part else name, role, value)
+
+    def downsample(self, name: str, kind: Downsampling, stride: int, x: str) -> str:
+        """Fewer samples from here on."""
+        width = self.width(x) * (stride if kind == "stack" else 1)
+        return self.add(name, Downsample(kind, stride), x, width=width)
 
     def linear(self, name: str, module: nn.Module, x: str) -> str:
         """A dense layer of the model."""

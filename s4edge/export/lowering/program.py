@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from s4edge.arrays import Float
+from s4edge.model.configuration import Downsampling
 from s4edge.systems.modes import Modes
 
 Role = Literal[
@@ -42,9 +43,9 @@ Role = Literal[
 "residual weight": of a branch. "number": no parameter of the model (an epsilon, an index, a size).
 """
 
-Meaning = Literal["states", "pooled", "count"]
-"""What a segment of the state holds: real states of systems; the features pooled so far; samples
-seen."""
+Meaning = Literal["states", "pooled", "window", "answer", "count"]
+"""What a segment of the state holds: real states of systems; the features pooled so far; what is
+gathered of samples that become one; the answer that is held; samples seen."""
 
 
 @dataclass(frozen=True)
@@ -223,14 +224,28 @@ class PoolSequence:
 class Downsample:
     """Of ``stride`` samples one: their "mean", the first ("sample"), or all ("stack").
 
-    Stacked, the samples of each feature stand side by side.
+    Stacked, the samples of each feature stand side by side. All stages behind it are computed once
+    for so many samples: with the last of them, or the first where it is the one that goes on.
     """
 
-    kind: str
+    kind: Downsampling
     stride: int
 
 
-OverSequences = NormOverTime | Convolution | PoolSequence | Downsample
+@dataclass(frozen=True)
+class Hold:
+    """An answer to every ``period`` samples as one to each: the latest, 0 before there is one.
+
+    Attributes:
+        period: samples from one to the next.
+        first: samples before the one that has the first.
+    """
+
+    period: int
+    first: int
+
+
+OverSequences = NormOverTime | Convolution | PoolSequence
 """What programs of whole sequences have besides."""
 
 Operation = (
@@ -246,6 +261,8 @@ Operation = (
     | Product
     | WeightedSum
     | Pool
+    | Downsample
+    | Hold
     | OverSequences
 )
 
@@ -286,6 +303,11 @@ class Stage:
         if isinstance(self.operation, Pool):
             pooled: tuple[Meaning, int] = ("pooled", self.width)
             return (pooled,) if self.operation.kind == "sum" else (pooled, ("count", 1))
+        if isinstance(self.operation, Downsample):
+            gathered = 0 if self.operation.kind == "sample" else self.width
+            return ("window", gathered), ("count", 1)
+        if isinstance(self.operation, Hold):
+            return ("answer", self.width), ("count", 1)
         return ()
 
 
@@ -365,22 +387,46 @@ class Program:
                     offset += width
         return tuple(segments)
 
+    def widths(self, operation: type[Operation]) -> list[int]:
+        """Floats that the stages of a kind carry, segment by segment."""
+        return [
+            segment.width
+            for segment in self.layout()
+            if isinstance(self[segment.stage].operation, operation)
+        ]
+
     @property
-    def pooled(self) -> list[int]:
-        """Floats of the pooling's state: of its features, then of the count, where there are."""
-        return [segment.width for segment in self.layout() if segment.meaning != "states"]
+    def periods(self) -> dict[str, int]:
+        """By value, the input samples for one of it."""
+        found = {"x": 1}
+        for stage in self.stages:
+            operation, period = stage.operation, found[stage.inputs[0]]
+            if isinstance(operation, Downsample):
+                period *= operation.stride
+            found[stage.name] = 1 if isinstance(operation, Hold) else period
+        return found
+
+    @property
+    def period(self) -> int:
+        """Input samples after which everything has been computed at least once."""
+        return max(self.periods.values())
 
     @property
     def multiply_adds(self) -> int:
-        """Per sample: of dense layers, and of states (six a conjugate pair, two a real pole)."""
-        total = 0
+        """Per input sample: of dense layers, and of states (six a conjugate pair, two a real pole).
+
+        Of stages that are not computed at every sample their share, in the nearest whole number.
+        """
+        total, periods = 0.0, self.periods
         for stage in self.stages:
+            here = 0
             if isinstance(stage.operation, Linear):
-                total += stage.operation.weight.value.size
+                here = stage.operation.weight.value.size
             if isinstance(stage.operation, Recurrence):
                 real = stage.operation.modes.is_real
-                total += 6 * int((~real).sum()) + 2 * int(real.sum())
-        return total
+                here = 6 * int((~real).sum()) + 2 * int(real.sum())
+            total += here / periods[stage.name]
+        return round(total)
 
     def rounded(self, rounding: Callable[[Constant], Float]) -> Program:
         """The same with other values for its constants, ``rounding`` of each."""

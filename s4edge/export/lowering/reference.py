@@ -13,9 +13,11 @@ from s4edge.arrays import Float
 from s4edge.export.lowering.program import (
     Activation,
     Affine,
+    Downsample,
     Embedding,
     Gather,
     Glu,
+    Hold,
     LayerNorm,
     Linear,
     Pool,
@@ -50,9 +52,9 @@ def run(program: Program, x: NDArray[Any], state: Float | None = None) -> tuple[
     Args:
         program: of a model.
         x: (samples, d_input), or (samples,) tokens.
-        state: of `Program.layout` without arguments: states as `s4edge.model` has them, real parts
-            of pairs, imaginary parts, then real poles, pairs and poles each channel by channel;
-            None: zeros.
+        state: of `Program.layout` without arguments: as `s4edge.model` has it, states as real
+            parts of pairs, imaginary parts, then real poles, pairs and poles each channel by
+            channel; None: zeros.
 
     Returns:
         (samples, d_output) and the state after the last.
@@ -66,7 +68,11 @@ def run(program: Program, x: NDArray[Any], state: Float | None = None) -> tuple[
             for segment in layout
             if segment.stage == stage.name
         ]
-        values[stage.name] = _compute(stage, [values[name] for name in stage.inputs], held)
+        inputs = [values[name] for name in stage.inputs]
+        if isinstance(stage.operation, Hold):
+            values[stage.name] = _hold(stage.operation, inputs[0], len(x), *held)
+        else:
+            values[stage.name] = _compute(stage, inputs, held)
     return np.asarray(values[program.output], np.float64), state
 
 
@@ -102,6 +108,8 @@ def _compute(stage: Stage, inputs: list[Float], held: list[Float]) -> Float:
         return x * inputs[1]
     if isinstance(operation, WeightedSum):
         return operation.weights[0] * x + operation.weights[1] * inputs[1]
+    if isinstance(operation, Downsample):
+        return _downsample(operation, x, held)
     assert isinstance(operation, Pool)
     return _pool(operation.kind, x, held)
 
@@ -139,3 +147,36 @@ def _pool(kind: str, x: Float, held: list[Float]) -> Float:
                 pooled[:] = sample
         y[t] = pooled
     return y
+
+
+def _downsample(downsample: Downsample, x: Float, held: list[Float]) -> Float:
+    """What windows become that end here, or for "sample" begin."""
+    *gathered, count = held
+    stride, kind, left = downsample.stride, downsample.kind, []
+    for sample in x:
+        at = int(count[0])
+        count[0] = (at + 1) % stride
+        if kind == "sample":
+            left += [sample] if at == 0 else []
+            continue
+        (window,) = gathered
+        if kind == "stack":
+            window.reshape(len(sample), stride)[:, at] = sample
+        else:
+            window += sample / stride
+        if at == stride - 1:
+            left.append(window.copy())
+            window[:] = 0
+    width = gathered[0].size if gathered else x.shape[1]
+    return np.array(left, np.float64).reshape(len(left), width)
+
+
+def _hold(hold: Hold, y: Float, samples: int, answer: Float, count: Float) -> Float:
+    """The latest answer after each of so many samples."""
+    answers, out = iter(y), np.empty((samples, len(answer)))
+    for t in range(samples):
+        if count[0] == hold.first:
+            answer[:] = next(answers)
+        count[0] = (count[0] + 1) % hold.period
+        out[t] = answer
+    return out

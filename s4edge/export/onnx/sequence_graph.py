@@ -15,6 +15,7 @@ from s4edge.arrays import Float
 from s4edge.export.lowering.program import (
     Convolution,
     Downsample,
+    Hold,
     NormOverTime,
     PoolSequence,
     Program,
@@ -46,6 +47,7 @@ def sequence_graph(program: Program, wide: bool = False) -> ir.Model:
         NormOverTime: lambda norm, x, stage: _norm(g, norm, x),
         Downsample: lambda downsample, x, stage: _downsample(g, downsample, x, stage.width),
         PoolSequence: lambda pooling, x, stage: _pool(g, pooling, x),
+        Hold: lambda hold, y, stage: _hold(g, hold, y, values["x"]),
     }
     emit(g, program.stages, values, own)
     g.output("y", values[program.output], ["batch", *_samples_out(program), program.d_output])
@@ -55,10 +57,9 @@ def sequence_graph(program: Program, wide: bool = False) -> ir.Model:
 def _samples_out(program: Program) -> Shape:
     operations = [stage.operation for stage in program.stages]
     answers = [each.answers for each in operations if isinstance(each, PoolSequence)]
-    if answers and answers[0] is not None:
-        return ["answers"] if answers[0] else []
-    strided = any(isinstance(each, Downsample) for each in operations)
-    return ["length_out" if strided else "length"]
+    if answers and answers[-1] is not None:
+        return ["answers"] if answers[-1] else []
+    return ["length" if program.periods[program.output] == 1 else "length_out"]
 
 
 def _systems(
@@ -184,11 +185,28 @@ def _downsample(g: GraphBuilder, downsample: Downsample, x: ir.Value, width: int
     if downsample.kind == "sample":
         return g.add("Slice", x, *(g.constant([each], "every") for each in (0, _END, 1, stride)))
     if downsample.kind == "stack":
+        # Whole windows alone, of however many samples there are.
+        length = g.add("Gather", g.add("Shape", x), g.constant([1], "index"), axis=0)
+        every = g.constant([stride], "stride")
+        whole = g.add("Sub", length, g.add("Mod", length, every))
+        start, axis = g.constant([0], "start"), g.constant([1], "axis")
+        x = g.add("Slice", x, start, whole, axis)
         y = g.reshape(x, [0, -1, stride, width // stride])
         return g.reshape(g.add("Transpose", y, perm=[0, 1, 3, 2]), [0, 0, -1])
     y = g.add("Transpose", x, perm=[0, 2, 1])
     y = g.add("AveragePool", y, kernel_shape=[stride], strides=[stride])
     return g.add("Transpose", y, perm=[0, 2, 1])
+
+
+def _hold(g: GraphBuilder, hold: Hold, y: ir.Value, x: ir.Value) -> ir.Value:
+    """The latest answer to each sample of the input, 0 before there is one."""
+    start, axis = g.constant([0], "start"), g.constant([1], "axis")
+    none = g.add("Mul", g.add("Slice", y, start, axis, axis), g.constant(0.0, "none"))
+    length = g.add("Gather", g.add("Shape", x), g.constant(1, "index"), axis=0)
+    times = g.add("Range", g.constant(0, "from"), length, g.constant(1, "by"))
+    since = g.add("Add", times, g.constant(hold.period - hold.first, "since"))
+    latest = g.add("Div", since, g.constant(hold.period, "period"))
+    return g.add("Gather", g.concat([none, y], axis=1), latest, axis=1)
 
 
 def _pool(g: GraphBuilder, pooling: PoolSequence, x: ir.Value) -> ir.Value:

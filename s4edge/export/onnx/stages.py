@@ -15,6 +15,7 @@ import onnx_ir as ir
 from s4edge.export.lowering.program import (
     Activation,
     Affine,
+    Downsample,
     Embedding,
     Gather,
     Glu,
@@ -56,6 +57,23 @@ def _halves(g: GraphBuilder, dense: Linear, x: ir.Value) -> list[ir.Value]:
     weight, bias = dense.weight.value, dense.bias.value
     half = len(bias) // 2
     return [g.linear(x, weight[part], bias[part]) for part in (slice(half), slice(half, None))]
+
+
+def joined(g: GraphBuilder, downsample: Downsample, x: ir.Value, width: int) -> ir.Value:
+    """(batch, samples, features), or rows of whole windows, to windows of ``width`` side by side.
+
+    Returns:
+        (windows, 1 or features, features or stride): `GraphBuilder.rows` makes rows of it.
+    """
+    stride = downsample.stride
+    features = width // stride if downsample.kind == "stack" else width
+    windows = g.reshape(x, [-1, stride, features])
+    if downsample.kind == "stack":
+        return g.add("Transpose", windows, perm=[0, 2, 1])
+    if downsample.kind == "sample":
+        return g.add("Gather", windows, g.constant([0], "first"), axis=1)
+    # A product: many times quicker than ReduceMean.
+    return g.add("MatMul", g.constant(np.full((1, stride), 1 / stride), "mean"), windows)
 
 
 @singledispatch

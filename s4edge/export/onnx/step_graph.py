@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from s4edge.errors import S4EdgeError
 from s4edge.export.lowering.program import Pool, Program, Recurrence, Stage
 from s4edge.export.onnx.builder import GraphBuilder
 from s4edge.export.onnx.slots import decay, lay_out, outputs, receive, send, spread
@@ -19,8 +20,19 @@ from s4edge.export.onnx.stages import emit
 
 
 def step_graph(program: Program, wide: bool = False) -> ir.Model:
-    """Build the step graph of a model, its states float64 within if ``wide``."""
-    slots, pooled = lay_out([systems.modes for _, systems in program.systems], wide), program.pooled
+    """Build the step graph of a model, its states float64 within if ``wide``.
+
+    Raises:
+        S4EdgeError: parts of the model are not computed at every sample.
+    """
+    if program.period != 1:
+        raise S4EdgeError(
+            f"no step graph can be written: the model answers once for {program.period} samples, "
+            "and a graph would compute all of it for each; write a chunk graph (--mode chunk) or C "
+            "(--c)"
+        )
+    slots = lay_out([systems.modes for _, systems in program.systems], wide)
+    pooled = program.widths(Pool)
     size = slots.floats + sum(pooled)
     g = GraphBuilder()
     x, state = g.input("x", ["batch", program.d_input]), g.input("state", ["batch", size])
