@@ -79,6 +79,7 @@ class Mutant:
         occurrence: which place of the module.
         outcome: "noticed", "timed out", "survived", or "" before it was tried.
         change: the line before and after.
+        by: the test that noticed.
         tests: that run the line, of those that were run.
         seconds: of the tests.
     """
@@ -88,6 +89,7 @@ class Mutant:
     occurrence: int
     outcome: str = ""
     change: str = ""
+    by: str = ""
     tests: int = 0
     seconds: float = 0.0
 
@@ -166,9 +168,10 @@ def try_mutant(
         mutant.outcome = "survived"
         if tests:
             files = list(dict.fromkeys(test.split("::")[0] for test in tests))
-            mutant.outcome = _outcome(tree, files, limit, only=tests)
+            mutant.outcome, mutant.by = _outcome(tree, files, limit, only=tests)
         if mutant.outcome == "survived" and (wide or not tests):
-            mutant.outcome = _outcome(tree, near(mutant.module), limit, without=trace.failed)
+            files = near(mutant.module)
+            mutant.outcome, mutant.by = _outcome(tree, files, limit, without=trace.failed)
     finally:
         path.write_text(before, encoding="utf-8")
     mutant.seconds = round(time.perf_counter() - started, 1)
@@ -207,24 +210,42 @@ def _outcome(
     *,
     only: Sequence[str] = (),
     without: Sequence[str] = (),
-) -> str:
-    """What tests say, in a process of its own, if they take no more than ``limit`` seconds."""
+) -> tuple[str, str]:
+    """What tests say, and which of them, in a process of its own, in ``limit`` seconds at most."""
+    says = tree / "failed.txt"
+    says.write_text("", encoding="utf-8")
 
     def run() -> int:
+        import hypothesis
         import pytest
 
-        return int(pytest.main(["-x", *OPTIONS, *files], plugins=[_Only(set(only), set(without))]))
+        # Each time the same examples, whatever failed before; how small they could be nobody asks.
+        phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
+        hypothesis.settings.register_profile(
+            "mutation", phases=phases, derandomize=True, database=None, deadline=None
+        )
+        hypothesis.settings.load_profile("mutation")
+        chosen = _Chosen(set(only), set(without), says)
+        return int(pytest.main(["-x", *OPTIONS, *files], plugins=[chosen]))
 
     status = _fork(tree, run, limit)
-    nothing = os.waitstatus_to_exitcode(status or 0) == 5  # no test left of those chosen
-    return "timed out" if status is None else "noticed" if status and not nothing else "survived"
+    if status is None:
+        return "timed out", ""
+    nothing = os.waitstatus_to_exitcode(status) == 5  # no test is left of those chosen
+    if status == 0 or nothing:
+        return "survived", ""
+    return "noticed", says.read_text(encoding="utf-8")
 
 
-class _Only:
-    """A plugin of pytest that runs chosen tests."""
+class _Chosen:
+    """A plugin of pytest that runs chosen tests and writes which one fails."""
 
-    def __init__(self, only: set[str], without: set[str]) -> None:
-        self.only, self.without = only, without
+    def __init__(self, only: set[str], without: set[str], says: Path) -> None:
+        self.only, self.without, self.says = only, without, says
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            self.says.write_text(report.nodeid, encoding="utf-8")
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         items[:] = [
