@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import tracemalloc
@@ -20,6 +21,14 @@ from s4edge.systems.hinf import hinf_distance
 from s4edge.systems.lapack import jacobi_svd, pivoted_r
 from s4edge.systems.modes import Modes
 from s4edge.systems.parallel import available_cores, batches_of, map_batches
+
+
+def test_cores_where_a_process_has_no_set_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS; where nobody knows, it is one."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    for told, cores in ((5, 5), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda told=told: told)
+        assert available_cores() == cores
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7, None])

@@ -43,6 +43,15 @@ def test_variants_of_the_backbone(tmp_path: Path, changes: dict[str, Any]) -> No
     assert exported.max_abs_error < 1e-5 * exported.max_abs_output
 
 
+def test_a_gated_linear_unit_is_two_products(tmp_path: Path) -> None:
+    """One of all rows would have to be cut, which takes longer."""
+    s4edge.export_onnx(random_model(), tmp_path / "m.onnx")
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    shapes = [tuple(each.dims) for each in graph.initializer]
+    # Both halves of the first layer's 12 rows, and the second's linear layer.
+    assert (shapes.count((6, 6)), shapes.count((6, 12)), shapes.count((12, 6))) == (3, 0, 0)
+
+
 def test_uniform_and_ragged_layouts_agree(tmp_path: Path, digits: Path) -> None:
     small = s4edge.compress(s4edge.load(digits / "model.pt"), 8)
     s4edge.export_onnx(small, tmp_path / "uniform.onnx")
