@@ -299,6 +299,15 @@ def test_a_feed_forward_layer_without_an_activation(tmp_path: Path) -> None:
     b.check(tmp_path, config, lambda x: second(first(x)))
 
 
+def test_a_feed_forward_layer_may_change_the_width(tmp_path: Path) -> None:
+    b = Backbone()
+    first = b.linear("layers.0.layer.ff.0.0.", 6, WIDTH)
+    second = b.linear("layers.0.layer.ff.2.", 7, 6)
+    layer = b.s4d("layers.1.layer.", 7)
+    config = {**PLAIN, "layer": [{"_name_": "ffn", "d_output": 7}, {"_name_": "s4d"}]}
+    b.check(tmp_path, config, lambda x: layer(second(gelu(first(x)))))
+
+
 def test_identity_layers(tmp_path: Path) -> None:
     b = Backbone()
     layer = b.s4d("layers.1.layer.")

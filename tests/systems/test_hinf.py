@@ -192,6 +192,16 @@ def test_stationary_points_of_resonances_that_overlap() -> None:
     assert norm(modes) == pytest.approx(exact_norm(modes), rel=1e-6)
 
 
+@pytest.mark.parametrize("middle", [0.0, 0.5, 2.0, np.pi])
+def test_many_narrow_resonances_between_two_samples(middle: float) -> None:
+    """Each is seen at its own angle only, on either side of 0 and of pi."""
+    angle = middle + 2e-3 * (np.arange(12) - 5.5)
+    for largest in (0, 7, 11):
+        w = np.where(np.arange(12) == largest, 3.0, 1.0)
+        modes = make(-1e-6 + 1j * angle, w)
+        assert norm(modes) == pytest.approx(dense_norm(modes), rel=1e-6)
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("decay", [0.1, 1e-2])
 def test_bisection_with_a_symplectic_pencil(seed: int, decay: float) -> None:

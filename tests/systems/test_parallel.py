@@ -88,6 +88,17 @@ def test_jacobi_svd_is_lapacks(n: int) -> None:
         np.testing.assert_allclose(product, np.tile(np.eye(n), (3, 1, 1)), atol=1e-13)
 
 
+@pytest.mark.parametrize("scale", [1e-307, 1e307, 1.7e308])
+def test_jacobi_svd_of_the_smallest_and_largest_numbers(scale: float) -> None:
+    """Where one of them is too large for a number, LAPACK gives all of them smaller."""
+    matrix = np.random.default_rng(0).uniform(-1, 1, (6, 6))
+    with np.errstate(over="ignore"):
+        expected = scale * np.linalg.svd(matrix, compute_uv=False)
+        (sigma,) = jacobi_svd(scale * matrix[None])[1]
+    assert np.isinf(expected).sum() == (3 if scale > 1e308 else 0)
+    np.testing.assert_allclose(sigma, expected, rtol=1e-12)
+
+
 def test_jacobi_svd_of_nothing_and_of_zeros() -> None:
     assert [part.shape for part in jacobi_svd(np.zeros((2, 0, 0)))] == [
         (2, 0, 0),

@@ -100,6 +100,24 @@ def test_a_teacher_takes_the_place_of_labels(trained: SequenceModel) -> None:
     assert distance(after) < 0.5 * distance(small)
 
 
+def test_without_labels_the_teacher_is_all_of_the_loss() -> None:
+    data = dataclasses.replace(tones(40), y=None)
+    losses, settings = [], dataclasses.replace(SETTINGS, epochs=2)
+    for distill in (0.25, 1.0):
+        lines: list[dict[str, Any]] = []
+        finetune_model(
+            start(), data, dataclasses.replace(settings, distill=distill), teacher=start(seed=1),
+            validation=data, watch=TrainingWatch(epoch=lines.append),
+        )  # fmt: skip
+        losses.append([line["validation_loss"] for line in lines])
+    assert losses[0] == losses[1]
+    x = torch.from_numpy(data.x)
+    with torch.no_grad():
+        ours, theirs = start()(x), start(seed=1)(x)
+    expected = (ours - theirs).square().mean() / theirs.var()
+    assert losses[0][0] == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_the_nuclear_norm_falls(trained: SequenceModel) -> None:
     def norm(model: SequenceModel) -> float:
         singular = [hankel_singular_values(each.systems.modes()) for each in model.blocks]
