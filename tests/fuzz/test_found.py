@@ -30,6 +30,7 @@ from s4edge.errors import S4EdgeError
 from s4edge.foreign import parse_json
 from s4edge.model.file import read_description
 from s4edge.runtime import Stream, open_graph, open_source, predict
+from s4edge.runtime.backends.onnx_file import find_trouble
 from s4edge.runtime.description import GraphInfo
 from s4edge.training.run_state import RunState
 
@@ -393,6 +394,16 @@ def test_graphs_that_are_more_than_arithmetic(
     (tmp_path / "secret.bin").write_bytes(bytes(4))
     with pytest.raises(S4EdgeError, match=says):
         open_graph(program(tmp_path / "model.onnx", nodes, *constants))
+
+
+def test_how_deep_graphs_may_lie_in_each_other(tmp_path: Path) -> None:
+    """onnxruntime goes down by calling itself; 8 are allowed, since that is more than any has."""
+    node = helper.make_node("Neg", ["x"], ["inner"])
+    for depth in range(1, 10):
+        node = within(node)
+        path = program(tmp_path / "model.onnx", [node])
+        told = find_trouble(path)
+        assert told == (None if depth <= 8 else "its graphs are nested")
 
 
 def test_graphs_with_functions_of_their_own(tmp_path: Path) -> None:

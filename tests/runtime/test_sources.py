@@ -186,6 +186,8 @@ def test_wav_that_is_cut_off(tmp_path: Path, cut: int) -> None:
         (riff((b"fmt ", fmt(1, 0, 16)), (b"data", b"")), "is damaged: 0 channels"),
         (riff((b"fmt ", fmt(1, 3, 8, container=8)[:-4] + b"\7\0\x10\0"), (b"data", b"")),
          "is damaged: 3 channels of 16 bits in 7 bytes"),
+        (riff((b"fmt ", fmt(1, 1, 0, container=16)), (b"data", b"")),
+         "is damaged: 1 channels of 0 bits in 2 bytes"),
         (riff((b"fmt ", fmt(7, 1, 8)), (b"data", b"")), "holds µ-law, which is not read"),
         (riff((b"fmt ", fmt(0x55, 1, 16)), (b"data", b"")), "holds MP3, which is not read"),
         (riff((b"fmt ", fmt(3, 1, 16)), (b"data", b"")), "holds 16-bit float, which is not read"),
