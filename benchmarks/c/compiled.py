@@ -20,8 +20,8 @@ from s4edge.export.lowering import lower
 from s4edge.export.onnx.fixed_batch import with_fixed_batch
 from s4edge.export.onnx.step_graph import step_graph
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.runtime.c_compiler import find_compiler
-from s4edge.runtime.c_library import CLibrary, open_library
+from s4edge.runtime.backends.c.compiler import find_compiler
+from s4edge.runtime.backends.c.library import CLibrary, open_library
 
 # Samples that one call from Python takes: its own cost is hardly any of theirs, and yet they are
 # done before a shared machine does something else.

@@ -38,7 +38,7 @@ from s4edge.export.lowering import lower  # noqa: E402
 from s4edge.export.onnx.chunk_graph import chunk_graph  # noqa: E402
 from s4edge.export.onnx.step_graph import step_graph  # noqa: E402
 from s4edge.model.sequence_model import SequenceModel  # noqa: E402
-from s4edge.runtime.c_compiler import find_compiler  # noqa: E402
+from s4edge.runtime.backends.c.compiler import find_compiler  # noqa: E402
 
 NAMES = ("spoken digits", "digits", "4 x 128")
 STATES = ("64", "8", "8 allocated", "2")

@@ -30,7 +30,7 @@ from typing import IO, Any
 
 from s4edge.bench.file import parse_bench
 from s4edge.errors import S4EdgeError
-from s4edge.runtime.c_source import header_of
+from s4edge.runtime.backends.c.source import header_of
 
 # How a bench tells its progress in a pipe, where the environment variable asks for it: lines
 # on standard error, this word and a fraction. See s4edge/cli/terminal.py.

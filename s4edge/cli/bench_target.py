@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def bench_target(models: tuple[Path, ...], name: str, rate: float | None, as_json: bool) -> None:
     """Measure C files on a target. Arguments are those of the command."""
     from s4edge.bench.cortex_m import find_target, measure
-    from s4edge.runtime.c_source import read_c_description
+    from s4edge.runtime.backends.c.source import read_c_description
 
     if not models:
         raise click.UsageError("--target takes .c files that s4edge export --c wrote")

@@ -33,8 +33,8 @@ from s4edge.export.lowering.program import Constant, Recurrence
 from s4edge.export.lowering.reference import run
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems.diagonal import DiagonalSystems
-from s4edge.runtime.c_library import CLibrary, open_library, read_library_info
-from s4edge.runtime.c_source import read_c_description
+from s4edge.runtime.backends.c.library import CLibrary, open_library, read_library_info
+from s4edge.runtime.backends.c.source import read_c_description
 from s4edge.systems.modes import Modes
 
 GCC, CLANG = shutil.which("gcc"), shutil.which("clang")

@@ -208,7 +208,7 @@ def test_a_library_for_another_machine_says_what_it_is(built: Path, tmp_path: Pa
 def test_a_processor_that_lacks_instructions(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if "avx" not in Path("/proc/cpuinfo").read_text():
         pytest.skip("this processor has no AVX")
-    from s4edge.runtime import c_library
+    from s4edge.runtime.backends.c import library as c_library
 
     monkeypatch.setattr(c_library, "_PROCESSOR", Path(__file__))
     open_graph(built / "m.so")  # where nothing is told, it is tried

@@ -25,7 +25,7 @@ import s4edge
 from s4edge.bench.cortex_m import TARGETS, Figures, measure
 from s4edge.bench.cortex_m.emulate import inputs
 from s4edge.export.c.c_file import ExportedC
-from s4edge.runtime.c_library import open_library
+from s4edge.runtime.backends.c.library import open_library
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NEEDED = ("arm-none-eabi-gcc", "qemu-system-arm", "cc")

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from s4edge.bench.cortex_m.targets import Target
 from s4edge.errors import S4EdgeError
-from s4edge.runtime.c_source import header_of, read_c_description
+from s4edge.runtime.backends.c.source import header_of, read_c_description
 from s4edge.runtime.description import GraphInfo
 
 Floats = npt.NDArray[np.float32]

@@ -28,8 +28,13 @@ from s4edge.export.lowering.reference import run
 from s4edge.files import check_writable, write_all, write_text
 from s4edge.model.history import in_short
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.runtime.c_compiler import Compiler, CompilerError, compile_library, find_compiler
-from s4edge.runtime.c_library import CLibrary, open_library
+from s4edge.runtime.backends.c.compiler import (
+    Compiler,
+    CompilerError,
+    compile_library,
+    find_compiler,
+)
+from s4edge.runtime.backends.c.library import CLibrary, open_library
 from s4edge.systems.cancellation import LARGEST_CANCELLATION, cancellation
 from s4edge.version import VERSION
 

@@ -10,7 +10,7 @@ from s4edge.errors import S4EdgeError
 from s4edge.runtime.backends.base import Backend
 
 # By the suffix of files. What has none of them is taken for the first.
-_MODULES = {".onnx": "onnx", ".so": "c", ".c": "c"}
+_MODULES = {".onnx": "onnx", ".so": "c.graph", ".c": "c.graph"}
 SUFFIXES = tuple(_MODULES)
 
 

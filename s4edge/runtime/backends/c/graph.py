@@ -14,9 +14,9 @@ import numpy as np
 from s4edge.arrays import Float, Single
 from s4edge.errors import S4EdgeError
 from s4edge.runtime.backends.base import Graph, Running
-from s4edge.runtime.c_compiler import Compiler, compile_library, find_compiler
-from s4edge.runtime.c_library import CLibrary, open_library, read_library_info
-from s4edge.runtime.c_source import header_of, read_c_description
+from s4edge.runtime.backends.c.compiler import Compiler, compile_library, find_compiler
+from s4edge.runtime.backends.c.library import CLibrary, open_library, read_library_info
+from s4edge.runtime.backends.c.source import header_of, read_c_description
 from s4edge.runtime.description import GraphInfo
 
 # Libraries of C files that were opened, the newest of them.

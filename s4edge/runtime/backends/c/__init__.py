@@ -1,0 +1,1 @@
+"""Models as C: libraries, C files, and the compilers between them."""
