@@ -229,6 +229,8 @@ def test_no_s4edge_there(sshd: Sshd, graph: Path, command: str) -> None:
             "{host}: measuring {graph} failed",
         ),
         ("print('some words')", "answered with no JSON object: some words"),
+        ("print('[' * 100_000)", "answered with no JSON object: [["),
+        ("print(json.dumps(answer)[:-1] + ', \"device\": {}}')", "answered with no JSON object"),
         ("os.kill(os.getpid(), 9)", "killed there by signal 9"),
         ("sys.exit(5)", "exit status 5 and said nothing"),
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import pytest
 from loopback_sshd import HOST, Sshd, running_sshd
+from models_by_hand import random_model
 from small_graph import WriteGraph
 
+import s4edge
 from s4edge.bench.file import read_bench
 from s4edge.bench.remote import RemoteBench
 
@@ -130,3 +133,67 @@ def test_faults_are_one_line(sshd: Sshd, write_graph: WriteGraph, tmp_path: Path
         assert line.startswith("Error: ")
         assert said in line
         assert done.stdout == ""
+
+
+# C
+
+
+@pytest.fixture
+def c_file(tmp_path: Path) -> Path:
+    """With its header and a library beside it; a shell and C take its name for several words."""
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler here")
+    path = tmp_path / "a model-1.2.c"
+    return s4edge.export_c(random_model(), path, compiled=True, compiler="cc -O0").output
+
+
+def bench_c(
+    sshd: Sshd, environment: str, *arguments: str | Path
+) -> subprocess.CompletedProcess[str]:
+    """As `call`; the far s4edge has other variables of the environment."""
+    far = ["--remote-command", f"/usr/bin/env {environment} {FAR}"]
+    return subprocess.run(
+        [*command(sshd, *arguments), *far], capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def test_c_is_compiled_there(sshd: Sshd, c_file: Path, tmp_path: Path) -> None:
+    library = c_file.with_suffix(".so")
+    cache = tmp_path / "cache"
+    done = bench_c(
+        sshd, f"XDG_CACHE_HOME={shlex.quote(str(cache))} CC='cc -O1'", c_file, library,
+        "--duration", "0.2", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)["results"]
+    assert [row["model"] for row in results] == [str(c_file), str(library)]
+    assert all(row["mode"] == "step" and row["us_per_sample"] > 0 for row in results)
+    assert results[0]["model_bytes"] == c_file.stat().st_size
+    # It was compiled by the far side, and stays in its cache.
+    assert len(list((cache / "s4edge").glob("*.so"))) == 1
+    assert sshd.left_behind == []
+
+
+def test_faults_of_c_are_one_line(sshd: Sshd, c_file: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    cache = f"XDG_CACHE_HOME={shlex.quote(str(empty))}"
+    changed = tmp_path / "changed.c"
+    changed.write_text(f"{c_file.read_text()}#error changed\n")
+    shutil.copy(c_file.with_suffix(".h"), changed.with_suffix(".h"))
+    alone = tmp_path / "alone.c"
+    shutil.copy(c_file, alone)
+    foreign = tmp_path / "foreign.so"
+    foreign.write_bytes(b"\x7fELF and more than twenty bytes")
+    for environment, path, said in (
+        (f"{cache} PATH={shlex.quote(str(empty))}", c_file, "no C compiler is here"),
+        (cache, changed, f"cannot compile {changed}"),
+        (cache, alone, "alone.c needs its header alone.h beside it, which is not there"),
+        (cache, foreign, "foreign.so is no library of s4edge"),
+    ):
+        done = bench_c(sshd, environment, path)
+        assert (done.returncode, done.stdout) == (1, ""), done
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("Error: ")
+        assert said in line
+        assert sshd.left_behind == []
