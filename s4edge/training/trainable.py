@@ -57,7 +57,7 @@ class Trainable(nn.Module):
         length: of the sequences.
 
     Raises:
-        S4EdgeError: its batch norms take statistics over the batch.
+        S4EdgeError: its batch norms take statistics over the batch, or there is nothing to train.
     """
 
     def __init__(self, model: SequenceModel, length: int) -> None:
@@ -80,6 +80,8 @@ class Trainable(nn.Module):
                     systems.requires_grad_(False)
                     self.coordinates.append(coordinates)
                     self.moved.append(_Moved(f"blocks.{index}.{name}", index, systems, coordinates))
+        if not any(each.requires_grad and each.numel() for each in self.parameters()):
+            raise S4EdgeError("the model has no numbers that could be trained")
 
     # The loss of a batch
 
@@ -127,7 +129,9 @@ class Trainable(nn.Module):
                     if gradient is not None:
                         total += gradient
                 value = value + share.detach()
-        through = torch.autograd.grad(responses, moving, sums[len(plain) :], allow_unused=True)
+        through: tuple[Tensor | None, ...] = ()
+        if moving:
+            through = torch.autograd.grad(responses, moving, sums[len(plain) :], allow_unused=True)
         known = {id(each): gradient for each, gradient in zip(plain, sums, strict=False)}
         known |= {
             id(each): torch.zeros_like(each) if gradient is None else gradient

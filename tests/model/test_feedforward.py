@@ -22,6 +22,7 @@ from s4edge.model.file import load_model, save_model
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems.diagonal import DiagonalConfig
 from s4edge.model.systems.feedforward import FeedForward, FeedForwardConfig
+from s4edge.training.trainable import Trainable
 
 WIDTH = 6
 
@@ -67,6 +68,11 @@ def test_what_enters_leaves(inputs: tuple[int, ...]) -> None:
     assert not len(state)
     assert len(lower(model).stages) == bool(inputs)
     assert not list(model.parameters())
+
+
+def test_there_is_nothing_to_train() -> None:
+    with pytest.raises(S4EdgeError, match="no numbers that could be trained"):
+        Trainable(model_of(FeedForwardConfig("ff", WIDTH)), 9)
 
 
 def test_backward_it_is_the_next_sample() -> None:
