@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,23 +11,27 @@ from torch import Tensor, nn
 from s4edge.errors import S4EdgeError
 from s4edge.model.activations import activate, output_width
 from s4edge.model.configuration import BlockConfig, GateConfig
+from s4edge.model.dense.registry import make_dense
 from s4edge.model.dropout import Dropout
 from s4edge.model.joining import join, join_step, state_widths
 from s4edge.model.norms import make_norm
 from s4edge.model.systems.base import Systems
-from s4edge.model.systems.registry import make
+from s4edge.model.systems.registry import make_systems
 from s4edge.model.time_last import linear, norm
+
+_Maker = Callable[[str, int, int], nn.Module]
+"""Of a dense layer, from its name in the block, the features that enter and those that leave."""
 
 
 class Gate(nn.Module):
     """See `s4edge.model.configuration.GateConfig` for what it computes."""
 
-    def __init__(self, features: int, channels: int, config: GateConfig) -> None:
+    def __init__(self, features: int, channels: int, config: GateConfig, dense: _Maker) -> None:
         super().__init__()
         self.config = config
-        self.input = nn.Linear(features, config.width)
+        self.input = dense("gate.input", features, config.width)
         glu = config.output_activation.startswith("glu")
-        self.output = nn.Linear(channels, (2 if glu else 1) * config.width)
+        self.output = dense("gate.output", channels, (2 if glu else 1) * config.width)
 
     def forward(self, u: Tensor, y: Tensor) -> Tensor:
         """``u`` (..., features), ``y`` (..., channels) to (..., width)."""
@@ -38,10 +43,10 @@ class Gate(nn.Module):
 class Highway(nn.Module):
     """See `BlockConfig.residual_form`."""
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, dense: _Maker) -> None:
         super().__init__()
-        self.input = nn.Linear(features, features)
-        self.output = nn.Linear(features, features)
+        self.input = dense("highway.input", features, features)
+        self.output = dense("highway.output", features, features)
 
     def forward(self, x: Tensor, y: Tensor, of_x: float) -> Tensor:
         """The block's input and what its layer gave, (..., features) each."""
@@ -58,42 +63,50 @@ class Block(nn.Module):
         width: features that enter.
         d_output: features that leave its layer.
         length: see `s4edge.model.configuration.ModelConfig.length`.
+
+    Raises:
+        S4EdgeError: a dense layer's kind does not suit its sizes.
     """
 
     def __init__(
         self, config: BlockConfig, width: int, d_output: int, length: int | None = None
     ) -> None:
         super().__init__()
+
+        def dense(name: str, columns: int, rows: int) -> nn.Module:
+            return make_dense(config.dense_kind(name), f"{config.name}: {name}", columns, rows)
+
         self.config = config
         self._d_output = d_output
-        self.systems = make(config.systems, length)
+        self.systems = make_systems(config.systems, length)
         self.backward_systems: Systems | None = None
         if config.backward is not None:
-            self.backward_systems = make(config.backward, length)
+            self.backward_systems = make_systems(config.backward, length)
         channels = config.systems.channels // (1 if config.hyper is None else 2)
         channels = output_width(config.activation, channels)
         self.gate = None
         if config.gate is not None:
-            self.gate = Gate(width, channels, config.gate)
+            self.gate = Gate(width, channels, config.gate, dense)
             channels = config.gate.width
         self.mixing: nn.Module = nn.Identity()
         if config.mixing == "linear":
             glu = config.final_activation.startswith("glu")
             rows = config.mixing_width or (2 * d_output if glu else d_output)
-            self.mixing, channels = nn.Linear(channels, rows), rows
+            self.mixing, channels = dense("mixing", channels, rows), rows
         channels = output_width(config.final_activation, channels)
         self.projection: nn.Module = nn.Identity()
         if config.projection == "linear":
-            self.projection = nn.Linear(channels, d_output)
+            self.projection = dense("projection", channels, d_output)
         features = width if config.norm_placement == "pre" else d_output
         self.norm = make_norm(config.norm, features, config.norm_epsilon)
-        self.highway = Highway(width) if config.residual_form == "highway" else None
+        self.highway = Highway(width, dense) if config.residual_form == "highway" else None
         if config.residual_form == "scaled":
             self.residual_scale = nn.Parameter(torch.ones(d_output))
         self.widening: nn.Module = nn.Identity()
         if config.widening is not None:
             stacked = config.stride if config.downsampling == "stack" else 1
-            self.widening = nn.Linear(d_output * stacked * config.repeat, config.widening)
+            columns = d_output * stacked * config.repeat
+            self.widening = dense("widening", columns, config.widening)
         # Only while the model is trained.
         self.dropout: Dropout | None = None
 

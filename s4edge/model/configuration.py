@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from s4edge.errors import S4EdgeError
 from s4edge.json_codec import encode
+from s4edge.model.dense.base import DenseConfig
+from s4edge.model.dense.registry import AnyDense
 from s4edge.model.from_json import build
 from s4edge.model.systems.base import SystemsConfig, check_numbers
 from s4edge.model.systems.registry import AnySystems
@@ -52,6 +54,14 @@ class GateConfig:
 
 
 @dataclass(frozen=True)
+class DenseLayer:
+    """A dense layer of a block that is not plain: its name there (`BlockConfig.dense_names`)."""
+
+    name: str
+    kind: AnyDense
+
+
+@dataclass(frozen=True)
 class BlockConfig:
     """One residual block.
 
@@ -88,6 +98,7 @@ class BlockConfig:
             ("sample"), or all, feature by feature side by side ("stack").
         repeat: each feature leaves so many times.
         widening: rows of a linear layer at the end, or None.
+        dense: what its linear layers are that are not plain.
     """
 
     name: str
@@ -112,6 +123,25 @@ class BlockConfig:
     downsampling: Downsampling = "mean"
     repeat: int = 1
     widening: int | None = None
+    dense: tuple[DenseLayer, ...] = ()
+
+    @property
+    def dense_names(self) -> tuple[str, ...]:
+        """The linear layers that it has."""
+        there = {
+            "gate.input": self.gate is not None,
+            "gate.output": self.gate is not None,
+            "mixing": self.mixing == "linear",
+            "projection": self.projection == "linear",
+            "highway.input": self.residual_form == "highway",
+            "highway.output": self.residual_form == "highway",
+            "widening": self.widening is not None,
+        }
+        return tuple(name for name, is_there in there.items() if is_there)
+
+    def dense_kind(self, name: str) -> DenseConfig | None:
+        """Of a linear layer; None where it is plain."""
+        return next((each.kind for each in self.dense if each.name == name), None)
 
     @property
     def all_systems(self) -> tuple[SystemsConfig, ...]:
@@ -366,6 +396,12 @@ def _check(config: ModelConfig) -> None:
         for name in activations:
             if not is_activation(name):
                 raise S4EdgeError(f"{block.name}: the activation {name!r} is unknown here")
+        names = [each.name for each in block.dense]
+        if len({*names}) != len(names) or not {*names} <= {*block.dense_names}:
+            raise S4EdgeError(
+                f"{block.name}: it has the dense layers {', '.join(block.dense_names) or 'none'}, "
+                f"not once each {', '.join(map(repr, names))}"
+            )
         for systems in block.all_systems:
             systems.check(block.name, config.block_widths(index)[0])
 

@@ -148,8 +148,11 @@ def check_tensors(path: Path, config: ModelConfig, tensors: dict[str, torch.Tens
             f"{path}: its configuration says {config.real_states:,} real states, the file holds "
             f"{numbers:,} numbers; it is damaged"
         )
-    with torch.device("meta"):
-        expected = SequenceModel(config).state_dict()
+    try:
+        with torch.device("meta"):
+            expected = SequenceModel(config).state_dict()
+    except S4EdgeError as error:
+        raise S4EdgeError(f"{path}: {error}") from error
     for name in expected.keys() - tensors.keys():
         raise S4EdgeError(f"{path} lacks the tensor {name}; it is damaged")
     for name in tensors.keys() - expected.keys():

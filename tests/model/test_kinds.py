@@ -27,10 +27,12 @@ from s4edge.export.lowering.reference import run
 from s4edge.export.onnx.onnx_file import export_model
 from s4edge.model.configuration import BlockConfig, ModelConfig
 from s4edge.model.file import load_model, save_model
+from s4edge.model.kinds import Kind
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems import registry
-from s4edge.model.systems.base import Stages, Systems, SystemsConfig, SystemsKind, numbers
+from s4edge.model.stages import Stages, numbers
+from s4edge.model.systems.base import Systems, SystemsConfig
 from s4edge.model.systems.diagonal import DiagonalConfig
+from s4edge.model.systems.registry import SYSTEMS
 from s4edge.reports.model_summary import summarize
 from s4edge.runtime import Stream, open_graph, predict
 from s4edge.systems.modes import Modes
@@ -134,9 +136,9 @@ class Filters(Systems):
 
 @pytest.fixture(autouse=True)
 def registered() -> Iterator[None]:
-    registry.register(SystemsKind(FiltersConfig, Filters))
+    SYSTEMS.register(Kind(FiltersConfig, Filters))
     yield
-    del registry.KINDS[FiltersConfig.TAG]
+    del SYSTEMS.by_tag[FiltersConfig.TAG]
 
 
 # Models with it
@@ -348,7 +350,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(S4EdgeError, match="its filters read 5 of 2 features"):
         load_model(path)
     with pytest.raises(S4EdgeError, match="another kind of systems with the tag 'filters'"):
-        registry.register(SystemsKind(FiltersConfig, lambda config, length: Filters(config)))
+        SYSTEMS.register(Kind(FiltersConfig, lambda config, length: Filters(config)))
 
 
 def test_reduction_leaves_them_as_they_are() -> None:

@@ -36,9 +36,10 @@ from s4edge.export.lowering.program import (
 from s4edge.model.activations import output_width
 from s4edge.model.block import Block, Highway
 from s4edge.model.configuration import Downsampling, Norm
+from s4edge.model.dense.base import Dense
 from s4edge.model.norms import OVER_TIME, OverTime
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems.base import Stages, numbers
+from s4edge.model.stages import Stages, numbers
 from s4edge.systems.modes import Modes
 
 
@@ -126,17 +127,17 @@ def _block(line: _Line, block: Block, x: str) -> str:
     y = line.activation("activation", config.activation, y)
     if block.gate is not None:
         gate = block.gate.config
-        branch = line.linear("gate.input", block.gate.input, u)
+        branch = line.of_kind("gate.input", block.gate.input, u)
         branch = line.activation("gate.activation", gate.activation, branch)
-        y = line.linear("gate.output", block.gate.output, y)
+        y = line.of_kind("gate.output", block.gate.output, y)
         y = line.activation("gate.output_activation", gate.output_activation, y)
         y = line.add("gate", Product(), y, branch)
     y = line.activation("multiplied_activation", config.multiplied_activation, y)
     if config.mixing == "linear":
-        y = line.linear("mixing", block.mixing, y)
+        y = line.of_kind("mixing", block.mixing, y)
     y = line.activation("final_activation", config.final_activation, y)
     if config.projection == "linear":
-        y = line.linear("projection", block.projection, y)
+        y = line.of_kind("projection", block.projection, y)
     if block.highway is not None:
         y = _highway(line, block.highway, config.residual_weights[0], x, y)
     elif config.residual:
@@ -152,14 +153,14 @@ def _block(line: _Line, block: Block, x: str) -> str:
         repeated = np.repeat(np.arange(line.width(y)), config.repeat).tolist()
         y = line.add("repeat", Gather(tuple(repeated)), y, width=len(repeated))
     if config.widening is not None:
-        y = line.linear("widening", block.widening, y)
+        y = line.of_kind("widening", block.widening, y)
     return y
 
 
 def _highway(line: _Line, highway: Highway, of_x: float, x: str, y: str) -> str:
     """``w (1 - g) x + g y`` as ``w x + g (y - w x)``, with ``y`` through its linear layer."""
-    y = line.linear("highway.output", highway.output, y)
-    gate = line.linear("highway.input", highway.input, x)
+    y = line.of_kind("highway.output", highway.output, y)
+    gate = line.of_kind("highway.input", highway.input, x)
     gate = line.add("highway.sum", WeightedSum((1.0, 1.0)), gate, y)
     gate = line.add("highway.gate", Activation("sigmoid"), gate)
     difference = line.add("highway.difference", WeightedSum((-of_x, 1.0)), x, y)
@@ -205,9 +206,14 @@ class _Line(Stages):
         return self.add(name, Downsample(kind, stride), x, width=width)
 
     def linear(self, name: str, module: nn.Module, x: str) -> str:
-        """A dense layer of the model."""
+        """A plain dense layer of the model."""
         weight, bias = (module.get_parameter(each) for each in ("weight", "bias"))
         return self.dense(name, x, numbers(weight), numbers(bias))
+
+    def of_kind(self, name: str, module: nn.Module, x: str) -> str:
+        """A dense layer of a block, as its kind says it."""
+        assert isinstance(module, Dense)
+        return module.lower(self, name, x)
 
     def gathered(self, name: str, x: str, indices: tuple[int, ...]) -> str:
         return self.add(name, Gather(indices), x, width=len(indices))

@@ -8,17 +8,13 @@ also say as stages (`Stages`), of which every file of a model is written.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from s4edge.arrays import Float
 from s4edge.errors import S4EdgeError
-from s4edge.systems.modes import Modes
+from s4edge.model.stages import Stages
 
 Held = dict[int, tuple[Tensor, Tensor | None]]
 """By length: a response, and its spectrum where no gradient is wanted."""
@@ -74,62 +70,6 @@ class SystemsConfig(Protocol):
         Args:
             where: whose systems they are, for messages.
             features: that enter.
-        """
-        ...
-
-
-class Stages(Protocol):
-    """What systems are made of in files: the stages that every backend computes.
-
-    A value is known by its name and is one vector of features per sample. A method adds a stage of
-    a ``name`` within the layer, which no two share, and gives its value's name. Constants are in
-    double precision.
-
-    Attributes:
-        over_sequences: whether values are whole sequences, rather than one sample after the other.
-    """
-
-    over_sequences: bool
-
-    def width(self, value: str) -> int:
-        """Features of a value."""
-        ...
-
-    def gathered(self, name: str, x: str, indices: tuple[int, ...]) -> str:
-        """``x[indices]``."""
-        ...
-
-    def dense(self, name: str, x: str, weight: Float, bias: Float | None = None) -> str:
-        """``weight @ x + bias``: weight (out, in), bias (out,) or none."""
-        ...
-
-    def weighted_sum(self, name: str, x: str, y: str, weights: tuple[float, float]) -> str:
-        """``weights[0] * x + weights[1] * y``."""
-        ...
-
-    def recurrence(self, name: str, u: str, modes: Modes, D: Float, backward: bool = False) -> str:
-        """Feature by feature ``y_t = Re sum_n w_n z_n + D u_t`` with ``z_n = a_n z_n + u_t``.
-
-        Args:
-            name: of the stage.
-            u: as many features as ``modes`` have channels.
-            modes: all with ``|a| < 1``.
-            D: (channels,).
-            backward: of whole sequences, from their ends: with ``u_{t+1}`` for ``u_t``.
-        """
-        ...
-
-    def convolution(
-        self, name: str, u: str, kernel: Float, D: Float | None = None, backward: bool = False
-    ) -> str:
-        """Of whole sequences, feature by feature ``y_t = sum_k K[k] u_{t-k}``.
-
-        Args:
-            name: of the stage.
-            u: as many features as kernels.
-            kernel: ``K``, (channels, taps).
-            D: None, or (channels,) what ``K[0]`` lacks.
-            backward: ``y_t = sum_k K[k] u_{t+1+k}``.
         """
         ...
 
@@ -229,24 +169,6 @@ class Systems(nn.Module, ABC):
         Asked of systems that have `coordinates`.
         """
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class SystemsKind:
-    """A kind of systems.
-
-    Attributes:
-        config: the class of its configurations, which has its tag.
-        make: systems of a configuration, all numbers zero, for one length of sequences if given.
-    """
-
-    config: type[SystemsConfig]
-    make: Callable[[Any, int | None], Systems]
-
-
-def numbers(tensor: Tensor) -> Float:
-    """A tensor in double precision."""
-    return np.asarray(tensor.detach().double().numpy())
 
 
 def check_numbers(*limits: tuple[str, float | None, int]) -> None:

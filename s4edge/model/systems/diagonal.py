@@ -20,16 +20,10 @@ from torch import Tensor, nn
 from s4edge.arrays import Float
 from s4edge.errors import S4EdgeError
 from s4edge.model.convolution import causal_convolution, kernel_spectrum
+from s4edge.model.kinds import Kind
 from s4edge.model.mode_sums import Groups
-from s4edge.model.systems.base import (
-    Held,
-    Stages,
-    Systems,
-    SystemsKind,
-    check_inputs,
-    check_numbers,
-    numbers,
-)
+from s4edge.model.stages import Stages, numbers
+from s4edge.model.systems.base import Held, Systems, check_inputs, check_numbers
 from s4edge.model.systems.coordinates import Coordinates, weight_unit
 from s4edge.systems.cancellation import LARGEST_CANCELLATION, cancellation
 from s4edge.systems.modes import Modes
@@ -442,4 +436,4 @@ class DiagonalSystems(Systems):
         return float(self.modes().log_pole.real.max(initial=-np.inf))
 
 
-KIND = SystemsKind(DiagonalConfig, DiagonalSystems)
+KIND = Kind(DiagonalConfig, DiagonalSystems)

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from s4edge.errors import S4EdgeError
-from s4edge.model.systems.base import Stages, Systems, SystemsKind, check_inputs, check_numbers
+from s4edge.model.kinds import Kind
+from s4edge.model.stages import Stages
+from s4edge.model.systems.base import Systems, check_inputs, check_numbers
 from s4edge.systems.modes import Modes
 
 
@@ -108,4 +110,4 @@ class FeedForward(Systems):
         return -math.inf
 
 
-KIND = SystemsKind(FeedForwardConfig, lambda config, length: FeedForward(config))
+KIND = Kind(FeedForwardConfig, lambda config, length: FeedForward(config))
