@@ -32,6 +32,12 @@ def test_the_start_is_the_model_to_the_bit() -> None:
         assert torch.equal(written.state_dict()[name], tensor), name
 
 
+def test_a_run_keeps_numbers_and_not_which_channel_they_are_of() -> None:
+    """That is the configuration's; a file of a run holds what is named here."""
+    trainable = Trainable(random_model(), 30)
+    assert not [name for name in trainable.state_dict() if "channel" in name]
+
+
 @pytest.mark.parametrize("size", [0.1, 3.0, 30.0])
 def test_poles_stay_inside_the_unit_circle(size: float) -> None:
     model = disturbed(Trainable(random_model(), 30), size).written()

@@ -98,8 +98,6 @@ def _find(
         d_input = wanted.d_input
         alone = (len(shape) == 1 and d_input == 1) or (len(shape) == 2 and shape[1] == d_input)
         several = (len(shape) == 3 and shape[2] == d_input) or (len(shape) == 2 and d_input == 1)
-        # Of one feature, (samples, length) is meant where one of them is picked.
-        alone = alone and not (several and wanted.index is not None and shape[1] != 1)
         several = several and not alone
         kinds = f"(length, {d_input}) or (samples, length, {d_input})"
     if not alone and not several:
