@@ -424,7 +424,7 @@ def test_idf_metadata(exported: Exported) -> None:
     found = yaml.safe_load((folder / "idf_component.yml").read_text())
     assert set(found) == {"version", "description", "dependencies"}
     assert found["version"] == "2.1.0"
-    assert found["dependencies"] == {"idf": ">=4.4"}
+    assert found["dependencies"] == {"idf": ">=5.0"}
     defaults = (folder / "examples" / "stream" / "sdkconfig.defaults").read_text()
     (size,) = re.findall(r"^CONFIG_ESP_MAIN_TASK_STACK_SIZE=(\d+)$", defaults, re.M)
     assert stack(exported) + 1024 < int(size) < stack(exported) + 6000

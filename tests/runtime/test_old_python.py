@@ -21,6 +21,7 @@ BASE = sorted(
         "bench/**/*.py",
         "cli/*.py",
         "data/*.py",
+        "export/c/packages/kinds.py",
         "reports/__init__.py",
         "reports/bench/*.py",
         "reports/live_line.py",
