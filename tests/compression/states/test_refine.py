@@ -97,3 +97,16 @@ def test_no_poles_leave_the_feedthrough() -> None:
     fit = refine(error, none, True, 10)
     assert len(fit.weight) == 0
     assert fit.feedthrough == pytest.approx(error.target[0] / error.gram[0, 0])
+
+
+def test_one_sample_moves_nothing() -> None:
+    """No pole is felt then, only the sum of the weights."""
+    modes = Modes.make([-0.1 + 1j, -0.2], [1.0, 0.5], [0, 0], 1)
+    u = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
+    error = output_error(u, 3 * u, 1)
+    start = MovablePoles.of(modes, modes)
+    with np.errstate(all="raise"):
+        fit = refine(error, start, False, 10)
+    np.testing.assert_array_equal(fit.poles.log_pole, start.log_pole)
+    assert fit.weight.real.sum() == pytest.approx(3)
+    assert fit.error == pytest.approx(0, abs=1e-6)
