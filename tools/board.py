@@ -30,7 +30,9 @@ from s4edge.runtime import Stream, open_graph, predict
 
 ROOT = Path(__file__).resolve().parent.parent
 # Of the toolchain; none may come with the base.
-HEAVY = ("torch", "scipy", "onnx", "matplotlib", "onnxscript", "safetensors", "sklearn")
+HEAVY = (
+    "torch", "scipy", "onnx", "matplotlib", "onnxscript", "safetensors", "sklearn", "loky",
+)  # fmt: skip
 CHUNK = 16
 RATE, EVERY = 4000, 256
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
-from functools import cache
 
 from tasks import LARGE, Parts, Task
 
@@ -34,19 +31,61 @@ FURTHER = dataclasses.replace(SCRATCH, rate=5e-3, pole_rate=5e-3, step_rate=1e-3
 
 
 @dataclass(frozen=True)
-class Row:
-    """One run. Attributes: as the columns of the table are called; accuracies are fractions."""
+class Cell:
+    """One run: a model, and what it is measured as.
+
+    Attributes:
+        task: its name.
+        arm: a key of `ARMS`.
+        state: size.
+        seed: of starts and orders.
+        before: epochs of the original.
+        after: and of the training after reduction; from scratch at the small size, after both.
+    """
 
     task: str
     arm: str
     state: int
     seed: int
-    accuracy: float
-    validation: float
-    epochs: int
-    seconds: float
-    real_states: int
-    parameters: int
+    before: int
+    after: int
+
+    @property
+    def name(self) -> str:
+        """For messages and files."""
+        return f"{self.task}-{self.arm}-{self.state}-seed-{self.seed}-epochs-{self.before}"
+
+    @property
+    def sources(self) -> tuple[Cell, ...]:
+        """Whose models it starts from: the reduced one if there is one, then the original."""
+        original = dataclasses.replace(self, arm="b", state=LARGE, after=0)
+        reduced = dataclasses.replace(self, arm="d", after=0)
+        if self.arm in "ab":
+            return ()
+        return (original,) if self.arm in "cd" else (reduced, original)
+
+    @property
+    def epochs(self) -> int:
+        """Of the training that the cell itself does."""
+        return {"a": self.before + self.after, "b": self.before}.get(self.arm, self.after)
+
+    def start(self, task: Task, parts: Parts, sources: tuple[SequenceModel, ...]) -> SequenceModel:
+        """What it trains, or measures as it is."""
+        if self.arm in "ab":
+            return start_of(task, self.state, self.seed)
+        if self.arm == "c":
+            return papers_reduction(sources[0], self.state)
+        return our_reduction(sources[0], parts, self.state) if self.arm == "d" else sources[0]
+
+    def model(
+        self, start: SequenceModel, parts: Parts, sources: tuple[SequenceModel, ...]
+    ) -> SequenceModel:
+        """What becomes of `start`."""
+        if not self.epochs:
+            return start
+        settings = SCRATCH if self.arm in "ab" else FURTHER
+        teacher = sources[-1] if self.arm == "f" else None
+        return trained(start, parts, settings, self.epochs, self.seed, teacher)
 
 
 def accuracy(model: SequenceModel, data: Data) -> float:
@@ -92,54 +131,3 @@ def our_reduction(model: SequenceModel, parts: Parts, state: int) -> SequenceMod
         None if data.lengths is None else data.lengths[:CALIBRATION_SAMPLES], data.source,
     )  # fmt: skip
     return s4edge.compress(model, state, calibration=chosen, allocate="sensitivity")
-
-
-class Runs:
-    """All arms of one task and seed; what several share is made once.
-
-    Args:
-        task: of the table.
-        parts: its data.
-        seed: of starts and orders.
-    """
-
-    def __init__(self, task: Task, parts: Parts, seed: int) -> None:
-        self.task, self.parts, self.seed = task, parts, seed
-        self.began = time.perf_counter()
-        self.original = trained(start_of(task, LARGE, seed), parts, SCRATCH, task.before, seed)
-        self.first = self._row("b", LARGE, self.original, task.before)
-
-    def rows(self, done: Container[tuple[str, int]] = ()) -> Iterator[Row]:
-        """The original, then every small size; arms and states that are `done` are not run."""
-        if ("b", LARGE) not in done:
-            yield self.first
-        for state in (1, *self.task.states):
-            for arm, budget, model in self._of_state(state):
-                if (arm, state) not in done:
-                    self.began = time.perf_counter()
-                    yield self._row(arm, state, model(), budget)
-
-    def _of_state(self, state: int) -> Iterator[tuple[str, int, Callable[[], SequenceModel]]]:
-        """Arm, epochs and what makes the model."""
-        task, parts, seed = self.task, self.parts, self.seed
-        small = cache(lambda: our_reduction(self.original, parts, state))
-
-        def further(model: SequenceModel, teacher: SequenceModel | None = None) -> SequenceModel:
-            return trained(model, parts, FURTHER, task.after, seed, teacher)
-
-        if state > 1:  # one real state per channel is no conjugate pair
-            budget = task.before + task.after
-            start = start_of(task, state, seed)
-            yield "a", budget, lambda: trained(start, parts, SCRATCH, budget, seed)
-            yield "c", task.after, lambda: further(papers_reduction(self.original, state))
-        yield "d", 0, small
-        yield "e", task.after, lambda: further(small())
-        yield "f", task.after, lambda: further(small(), self.original)
-
-    def _row(self, arm: str, state: int, model: SequenceModel, epochs: int) -> Row:
-        seconds = round(time.perf_counter() - self.began, 1)
-        return Row(
-            self.task.name, arm, state, self.seed, accuracy(model, self.parts.test),
-            accuracy(model, self.parts.validation), epochs, seconds, model.config.real_states,
-            model.parameter_count(),
-        )  # fmt: skip

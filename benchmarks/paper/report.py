@@ -14,7 +14,7 @@ import click
 import matplotlib
 import scipy.stats
 from arms import ARMS
-from run import EPOCHS_AFTER, EPOCHS_BEFORE, STATE, read
+from tables import EPOCHS_AFTER, EPOCHS_BEFORE, STATE, read
 from tasks import LARGE, ROOT, TASKS, Task
 
 matplotlib.use("Agg")

@@ -119,8 +119,8 @@ class Ended(Generic[Result]):
     seconds: float
 
 
-# Calls what is in the bytes with a run's name and the run.
-_Submit = Callable[[bytes, str, Any], "Future[bytes]"]
+# Calls what is in the first bytes with a run's name and the run, in the second.
+_Submit = Callable[[bytes, bytes], "Future[bytes]"]
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class HandOut:
             progress: called with the fraction of all that is done.
 
         Raises:
-            S4EdgeError: ``work`` cannot be sent to another process.
+            S4EdgeError: ``work`` or a run cannot be sent to another process.
         """
         if self.submit is None:
             for index, (name, run) in enumerate(runs.items()):
@@ -159,7 +159,8 @@ class HandOut:
                 progress((index + 1) / len(runs))
             return
         call = _as_bytes(functools.partial(_answer, work, self.threads))
-        begun = {self.submit(call, name, run): (name, 1) for name, run in runs.items()}
+        sent = {name: _as_bytes((name, run)) for name, run in runs.items()}
+        begun = {self.submit(call, run): (name, 1) for name, run in sent.items()}
         ended = 0
         while begun:
             over, _ = wait(begun, return_when=FIRST_COMPLETED)
@@ -168,7 +169,7 @@ class HandOut:
                 lost = future.exception()
                 if lost is not None and attempt < _ATTEMPTS:
                     self.tell(f"{name}: its process ended ({_how(lost)}); it is begun again.")
-                    begun[self.submit(call, name, runs[name])] = name, attempt + 1
+                    begun[self.submit(call, sent[name])] = name, attempt + 1
                     continue
                 ended += 1
                 progress(ended / len(runs))
@@ -244,17 +245,17 @@ def _how(error: BaseException) -> str:
     return found[0] if found else type(error).__name__
 
 
-def _as_bytes(call: Callable[..., bytes]) -> bytes:
+def _as_bytes(what: Any) -> bytes:
     import cloudpickle
 
     try:
-        return cloudpickle.dumps(call)
+        return cloudpickle.dumps(what)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise S4EdgeError(f"this cannot be sent to workers: {_one_line(error)}") from error
 
 
-def _called(call: bytes, name: str, run: Any) -> bytes:
-    answer: bytes = pickle.loads(call)(name, run)
+def _called(call: bytes, run: bytes) -> bytes:
+    answer: bytes = pickle.loads(call)(*pickle.loads(run))
     return answer
 
 
@@ -271,11 +272,11 @@ class _Slots:
         for _ in range(workers):
             self.free.put(None)
 
-    def call(self, call: bytes, name: str, run: Any) -> bytes:
+    def call(self, call: bytes, run: bytes) -> bytes:
         """Of one run, in a process that is free. Raises BrokenProcessPool if it is killed."""
         executor = self.free.get() or self._start()
         try:
-            answer: bytes = executor.submit(_called, call, name, run).result()
+            answer: bytes = executor.submit(_called, call, run).result()
         except BaseException:
             self.free.put(None)
             raise
@@ -308,7 +309,7 @@ def _local(engine: Engine) -> Iterator[_Submit]:
     slots = _Slots(engine.workers_here, engine.threads_each)
     threads = ThreadPoolExecutor(engine.workers_here, "s4edge-run")
     try:
-        yield lambda call, name, run: threads.submit(slots.call, call, name, run)
+        yield lambda call, run: threads.submit(slots.call, call, run)
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
         slots.close()
@@ -347,7 +348,7 @@ def _dask(engine: Engine) -> Iterator[_Submit]:
             raise _nobody_answers(engine) from error
         executor = client.get_executor(pure=False)
         stack.callback(executor.shutdown, wait=False)
-        yield lambda call, name, run: executor.submit(_called, call, name, run)
+        yield lambda call, run: executor.submit(_called, call, run)
 
 
 @contextlib.contextmanager
@@ -369,7 +370,7 @@ def _ray(engine: Engine) -> Iterator[_Submit]:
         raise _nobody_answers(engine) from error
     called = ray.remote(max_retries=0)(_called)
     try:
-        yield lambda call, name, run: called.remote(call, name, run).future()
+        yield lambda call, run: called.remote(call, run).future()
     finally:
         ray.shutdown()
 
