@@ -3,7 +3,8 @@
 Small converters (to C, to the format of a microcontroller or of an accelerator) refuse a size that
 has a name, one that is found while the graph runs, and operators that only large runtimes have.
 Here every size is a number, written beside each value; what changes nothing but a shape is a
-Reshape to numbers; a layer norm is its parts, which opset 13 has and onnxruntime joins again.
+Reshape to numbers; two halves change places by Split and Concat, since pnnx takes a Gather for one
+of them; a layer norm is its parts, which opset 13 has and onnxruntime joins again.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def with_fixed_batch(model: ir.Model, batch: int) -> ir.Model:
     for port in (*graph.inputs, *graph.outputs):
         assert port.shape is not None
         port.shape = ir.Shape([batch, *list(port.shape)[1:]])
-    _replace(graph, ("LayerNormalization",), _norm)
+    _replace(graph, [node for node in graph if node.op_type == "LayerNormalization"], _norm)
+    _replace(graph, [node for node in graph if _turns(node)], _turned)
     graph.opset_imports[""] = OPSET
     proto = onnx.shape_inference.infer_shapes(ir.to_proto(model), strict_mode=True, data_prop=True)
     ports = (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)
@@ -37,7 +39,8 @@ def with_fixed_batch(model: ir.Model, batch: int) -> ir.Model:
     shapes = {
         name: tuple(size.dim_value for size in each.shape.dim) for name, each in types.items()
     }
-    _replace(graph, ("Reshape", "Squeeze", "Unsqueeze"), lambda g, node: _reshaped(g, node, shapes))
+    reshaping = [node for node in graph if node.op_type in ("Reshape", "Squeeze", "Unsqueeze")]
+    _replace(graph, reshaping, lambda g, node: _reshaped(g, node, shapes))
     used = {value for node in graph for value in node.inputs}
     for name, value in list(graph.initializers.items()):
         if value not in used:
@@ -53,10 +56,10 @@ def with_fixed_batch(model: ir.Model, batch: int) -> ir.Model:
 
 
 def _replace(
-    graph: ir.Graph, kinds: tuple[str, ...], write: Callable[[GraphBuilder, ir.Node], ir.Value]
+    graph: ir.Graph, nodes: list[ir.Node], write: Callable[[GraphBuilder, ir.Node], ir.Value]
 ) -> None:
-    """Write nodes of some kinds anew."""
-    for node in [each for each in graph if each.op_type in kinds]:
+    """Write nodes anew."""
+    for node in nodes:
         (out,) = node.outputs
         g = GraphBuilder(prefix=f"{out.name}_")
         value = write(g, node)
@@ -81,6 +84,20 @@ def _norm(g: GraphBuilder, node: ir.Node) -> ir.Value:
     epsilon = g.constant(node.attributes["epsilon"].as_float(), "epsilon")
     deviation = g.add("Sqrt", g.add("Add", variance, epsilon))
     return g.add("Add", g.add("Mul", g.add("Div", centred, deviation), scale), shift)
+
+
+def _turns(node: ir.Node) -> bool:
+    """Whether it makes two halves change places."""
+    if node.op_type != "Gather" or node.inputs[1] is None:
+        return False
+    indices = node.inputs[1].const_value
+    return indices is not None and indices.numpy().tolist() == [1, 0]
+
+
+def _turned(g: GraphBuilder, node: ir.Node) -> ir.Value:
+    x, axis = node.inputs[0], node.attributes["axis"].as_int()
+    assert x is not None
+    return g.concat(g.split(x, [1, 1], axis)[::-1], axis)
 
 
 def _reshaped(g: GraphBuilder, node: ir.Node, shapes: Shapes) -> ir.Value:
