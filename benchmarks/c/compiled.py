@@ -32,6 +32,10 @@ Contender = tuple[Callable[[], object], int]
 # The loop around emx-onnx-cgen's function, as a C program would have it: its state is another
 # array after each sample.
 _LOOP = """
+void pair(const float *x, float *one, float *other, float *y) {{
+    emx((const void *)x, (const void *)one, (void *)y, (void *)other);
+    emx((const void *)(x + {inputs}), (const void *)other, (void *)(y + {outputs}), (void *)one);
+}}
 void loop(const float *x, float *one, float *other, float *y, int samples) {{
     for (int t = 0; t < samples; t += 2) {{
         emx((const void *)(x + t * {inputs}), (const void *)one, (void *)y, (void *)other);
@@ -114,6 +118,16 @@ class Theirs:
 
         return run, arrays[-1]
 
+    def difference(self, flags: str, wanted: np.ndarray, x: np.ndarray) -> float:
+        """Largest to outputs of samples one after another, relative to the largest."""
+        _, size, outputs = self.ports
+        states, y = np.zeros((2, size), np.float32), np.empty((len(x), outputs), np.float32)
+        one, other = (ctypes.c_void_p(state.ctypes.data) for state in states)
+        for t in range(0, len(x), 2):
+            at = ctypes.c_void_p(x[t:].ctypes.data)
+            self.libraries[flags].pair(at, one, other, ctypes.c_void_p(y[t:].ctypes.data))
+        return float(np.abs(y - wanted).max() / np.abs(wanted).max())
+
 
 def theirs(model: SequenceModel, folder: Path) -> Theirs | None:
     """Generate and compile, if emx-onnx-cgen is installed; one thread, weights in the C file."""
@@ -126,7 +140,7 @@ def theirs(model: SequenceModel, folder: Path) -> Theirs | None:
     command = [sys.executable, "-m", "emx_onnx_cgen", "compile", "--model-name", "emx", *options]
     subprocess.run([*command, str(graph), str(source)], check=True, capture_output=True)
     with source.open("a") as file:
-        file.write(_LOOP.format(inputs=lowered.d_input))
+        file.write(_LOOP.format(inputs=lowered.d_input, outputs=lowered.d_output))
     libraries = {}
     for index, (name, flags) in enumerate(FLAGS.items()):
         made = folder / f"emx{index}.so"

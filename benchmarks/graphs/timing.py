@@ -16,7 +16,7 @@ from rich.table import Table
 Run = Callable[[], object]
 
 # Seconds of one turn: short against what disturbs a shared machine.
-_TURN = 0.008
+TURN = 0.008
 
 
 @dataclass(frozen=True)
@@ -96,30 +96,34 @@ def _bind(bind: Callable[..., None], name: str, value: NDArray[np.float32]) -> N
     bind(name, "cpu", 0, np.float32, value.shape, value.ctypes.data)
 
 
+def median_of_turn(run: Run) -> float:
+    """Nanoseconds of a call, over a turn."""
+    clock = time.perf_counter_ns
+    run()  # what the one before left in the caches is not its fault
+    taken, end = [], clock() + int(TURN * 1e9)
+    while True:
+        start = clock()
+        run()
+        now = clock()
+        taken.append(now - start)
+        if now >= end:
+            return float(np.median(taken))
+
+
 def in_turns(
     contenders: dict[str, tuple[Run, int]],
     rounds: int,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> dict[str, Timed]:
     """Time each; a contender is what to call and how many samples a call takes."""
-    clock = time.perf_counter_ns
     for run, _ in contenders.values():
-        end = clock() + 50_000_000
-        while clock() < end:
+        end = time.perf_counter_ns() + 50_000_000
+        while time.perf_counter_ns() < end:
             run()
     found: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds):
         for name, (run, samples) in contenders.items():
-            run()  # what the one before left in the caches is not its fault
-            taken, end = [], clock() + int(_TURN * 1e9)
-            while True:
-                start = clock()
-                run()
-                now = clock()
-                taken.append(now - start)
-                if now >= end:
-                    break
-            found[name].append(float(np.median(taken)) / 1e3 / samples)
+            found[name].append(median_of_turn(run) / 1e3 / samples)
         progress((turn + 1) / rounds)
     return {name: Timed(np.array(turns)) for name, turns in found.items()}
 
