@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from c_properties import check_c, random_c
 from compression_properties import check_compress, check_full_size, random_compressions
 from graph_properties import check_graph, check_lowering, check_refused_graph, random_graphs
 from hypothesis import strategies as st
@@ -51,6 +52,7 @@ PROPERTIES: dict[str, Property] = {
     "sequence graph": Property(check_graph, random_graphs(streams=None), 20),
     "coarse graph": Property(check_graph, random_graphs(precisions=("fp16", "int8")), 10),
     "refused graph": Property(check_refused_graph, random_graphs(streams=None), 20),
+    "sanitized C": Property(check_c, random_c(), 4),
     "compress": Property(check_compress, random_compressions(), 15),
     "full size": Property(check_full_size, random_compressions(), 20),
     "calibrate": Property(check_compress, random_compressions(calibrated=True), 4),
