@@ -34,6 +34,7 @@ from hypothesis import strategies as st
 from s4edge.model.configuration import (
     Activation,
     BlockConfig,
+    DenseLayer,
     Downsampling,
     Encoder,
     GateConfig,
@@ -43,8 +44,10 @@ from s4edge.model.configuration import (
     Pooling,
     Residual,
 )
+from s4edge.model.dense.plain import PlainConfig
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems.diagonal import DiagonalConfig, DiagonalSystems
+from s4edge.model.systems.feedforward import FeedForwardConfig
 
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 GATED = ("glu", *(f"glu-{name}" for name in ACTIVATIONS))
@@ -335,7 +338,10 @@ def blocks(draw: st.DrawFn, name: str, frame: _Frame) -> BlockConfig:
     heads = draw(st.sampled_from([1, 1, 1, 2, 3])) if needed is None else 1
     plain = frame.width * (halvings if frame.width % halvings else 1) * heads
     channels = plain if needed is None else needed * halvings
-    systems = draw(systems_configs(channels, frame))
+    systems: DiagonalConfig | FeedForwardConfig = draw(systems_configs(channels, frame))
+    if draw(_seldom()):
+        kind = draw(st.sampled_from(["feedforward", "identity"]))
+        systems = FeedForwardConfig(kind, channels, systems.inputs)
     backward = None
     if frame.streams is not True and draw(_seldom()):
         backward = draw(systems_configs(channels, frame, backward=True))
@@ -349,7 +355,7 @@ def blocks(draw: st.DrawFn, name: str, frame: _Frame) -> BlockConfig:
     stacked = stride if downsampling == "stack" else 1
     if draw(_seldom()) or leaving * stacked * repeat > 8:
         widening = draw(st.integers(1, 5))
-    return BlockConfig(
+    block = BlockConfig(
         name=name,
         systems=systems,
         norm=_norm(draw, features, frame.streams),
@@ -373,6 +379,9 @@ def blocks(draw: st.DrawFn, name: str, frame: _Frame) -> BlockConfig:
         repeat=repeat,
         widening=widening,
     )
+    said_plain = block.dense_names if draw(_seldom()) else ()
+    dense = tuple(DenseLayer(each, PlainConfig()) for each in said_plain)
+    return dataclasses.replace(block, dense=dense)
 
 
 @st.composite

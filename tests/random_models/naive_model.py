@@ -249,6 +249,8 @@ class Naive:
     def _systems(self, prefix: str, config: Any, u: Array, length: int | None) -> Array:
         """(batch, samples, features) to (batch, samples, channels)."""
         v = u[..., list(config.inputs)] if config.inputs else u
+        if config.TAG == "feedforward":
+            return v
         y = v * self.tensors[prefix + "D"] if config.feedthrough else np.zeros_like(v)
         pole, weight, owner = self._stable(prefix, config)
         if config.kernel_length is None:
