@@ -1,7 +1,7 @@
 """How many small faults the tests notice: random mutants, each under the tests that run its line.
 
     python tools/mutation.py [--count 200] [--seed 0] [--processes 2] [--trace T.json] [-o R.json]
-    python tools/mutation.py --again R.json [--trace T.json] [-o R.json]   # the survivors alone
+    python tools/mutation.py --again R.json [--tests FILES] [-o R.json]   # the survivors alone
 
 Needs cosmic-ray, whose operators make the mutants, and coverage, which tells what a test runs
 (`pip install cosmic-ray coverage`). The tests run once without a fault, or the trace of an earlier
@@ -43,7 +43,7 @@ TESTS = {
     "export": ("export", "random_models", "cli/test_three_calls.py"),
     "checkpoints": ("checkpoints", "workflows", "cli/test_bad_tensors.py", "fuzz/test_found.py"),
     "training": ("training", "cli/test_finetune_command.py"),
-    "runtime": ("runtime", "cli/test_run.py", "random_models"),
+    "runtime": ("runtime", "cli/test_run.py", "fuzz/test_found.py", "export/onnx", "random_models"),
     "model": ("model", "random_models", "checkpoints/test_sequence_backbone.py", "compression"),
 }
 # What measures time, builds wheels or mutates files itself says nothing about a line.
@@ -126,7 +126,7 @@ def traced_files() -> list[str]:
     return [path.relative_to(ROOT).as_posix() for path in sorted(files)]
 
 
-def near(module: str) -> list[str]:
+def nearest(module: str) -> list[str]:
     """Files and folders below ``tests`` for a module, its namesake first."""
     room = module.split("/")[0]
     named = f"test_{Path(module).stem}.py"
@@ -134,14 +134,13 @@ def near(module: str) -> list[str]:
     return list(dict.fromkeys([*first, *(f"tests/{name}" for name in TESTS[room])]))
 
 
-def choose(module: str, tests: set[str], trace: Trace, budget: float) -> list[str]:
+def choose(near: list[str], tests: set[str], trace: Trace, budget: float) -> list[str]:
     """Some of the tests that run a line, those first that will likely notice."""
-    nearest = near(module)
 
     def rank(test: str) -> tuple[int, float]:
         file = test.split("::")[0]
-        places = [index for index, place in enumerate(nearest) if file.startswith(place)]
-        return (min(places, default=len(nearest)), trace.seconds.get(test, 0.0))
+        places = [index for index, place in enumerate(near) if file.startswith(place)]
+        return (min(places, default=len(near)), trace.seconds.get(test, 0.0))
 
     chosen: list[str] = []
     for test in sorted(tests, key=rank):
@@ -153,25 +152,37 @@ def choose(module: str, tests: set[str], trace: Trace, budget: float) -> list[st
 
 
 def try_mutant(
-    mutant: Mutant, tree: Path, limit: float, trace: Trace, budget: float, wide: bool
+    mutant: Mutant, tree: Path, limit: float, budget: float, trace: Trace, files: Sequence[str]
 ) -> Mutant:
-    """Change one file of a copy of the tree, run the tests there, and change it back."""
+    """Change one file of a copy of the tree, run tests there, and change it back.
+
+    Args:
+        mutant: to try.
+        tree: the copy.
+        limit: seconds after which they do not end.
+        budget: of tests that run the line, in seconds.
+        trace: which these are.
+        files: of tests; those near the module are run alone.
+    """
     path = tree / "s4edge" / mutant.module
     before = path.read_text(encoding="utf-8")
     after, mutant.change = _changed(mutant, before)
     line = int(mutant.change.split("-")[1].split(" ")[0].split(",")[0])
-    tests = choose(mutant.module, trace.tests_of(mutant.module, before, line), trace, budget)
+    near, tests = nearest(mutant.module), []
+    if files:
+        near = [each for place in near for each in files if each.startswith(place)]
+    else:
+        tests = choose(near, trace.tests_of(mutant.module, before, line), trace, budget)
     mutant.tests = len(tests)
     started = time.perf_counter()
     path.write_text(after, encoding="utf-8")
     try:
-        mutant.outcome = "survived"
-        if tests:
-            files = list(dict.fromkeys(test.split("::")[0] for test in tests))
-            mutant.outcome, mutant.by = _outcome(tree, files, limit, only=tests)
-        if mutant.outcome == "survived" and (wide or not tests):
-            files = near(mutant.module)
-            mutant.outcome, mutant.by = _outcome(tree, files, limit, without=trace.failed)
+        chosen = list(dict.fromkeys([test.split("::")[0] for test in tests] or near))
+        mutant.outcome, mutant.by = (
+            _outcome(tree, chosen, limit, only=tests, without=trace.failed)
+            if chosen
+            else ("survived", "")
+        )
     finally:
         path.write_text(before, encoding="utf-8")
     mutant.seconds = round(time.perf_counter() - started, 1)
@@ -191,15 +202,19 @@ def _changed(mutant: Mutant, before: str) -> tuple[str, str]:
 
 def find_again(mutant: Mutant) -> bool:
     """Where a mutant of another commit is in this one, by its lines; whether it is there."""
-    path = ROOT / "s4edge" / mutant.module
-    wanted = mutant.change.splitlines()[1:]
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    with contextlib.suppress(Exception):  # past the last occurrence
-        for occurrence in range(10_000):
-            each = replace(mutant, occurrence=occurrence)
-            if _changed(each, before)[1].splitlines()[1:] == wanted:
-                mutant.occurrence = occurrence
-                return True
+    package = ROOT / "s4edge"
+    _, line, wanted = mutant.change.splitlines()
+    for path in (package / mutant.module, *sorted(package.rglob("*.py"))):
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        if line[1:] not in before.splitlines():
+            continue
+        module = path.relative_to(package).as_posix()
+        with contextlib.suppress(Exception):  # past the last occurrence
+            for occurrence in range(10_000):
+                change = _changed(replace(mutant, occurrence=occurrence), before)[1]
+                if change.splitlines()[1:] == [line, wanted]:
+                    mutant.module, mutant.occurrence, mutant.change = module, occurrence, change
+                    return True
     return False
 
 
@@ -300,7 +315,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=600, help="seconds for one mutant")
     parser.add_argument("--again", type=Path, help="results whose survivors are tried again")
     parser.add_argument("--budget", type=float, default=90, help="seconds of tests for one mutant")
-    parser.add_argument("--wide", action="store_true", help="then all tests of the rooms near it")
+    parser.add_argument("--tests", nargs="+", default=[], help="these alone, where they are near")
     parser.add_argument("--trace", type=Path, help="what tests ran; written if it is not there")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
@@ -321,7 +336,7 @@ def main() -> None:
     done: list[Mutant] = []
     with tempfile.TemporaryDirectory() as folder:
         trees = copies(options.processes, Path(folder))
-        trace = traced(trees, options.trace)
+        trace = Trace() if options.tests else traced(trees, options.trace)
         free: SimpleQueue[Path] = SimpleQueue()
         for tree in trees:
             free.put(tree)
@@ -330,7 +345,7 @@ def main() -> None:
             tree = free.get()
             try:
                 done.append(
-                    try_mutant(mutant, tree, options.limit, trace, options.budget, options.wide)
+                    try_mutant(mutant, tree, options.limit, options.budget, trace, options.tests)
                 )
             finally:
                 free.put(tree)
