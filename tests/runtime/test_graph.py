@@ -96,6 +96,18 @@ def test_bad_files_are_told_apart(tmp_path: Path, write_graph: WriteGraph) -> No
         assert "it is truncated or no ONNX file" in one_line(open_graph, path)
 
 
+def test_of_an_error_of_several_lines_the_first_is_told(
+    write_graph: WriteGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise RuntimeError("Load model from m.onnx failed:no such operator\nat 0x7f\nat main\n")
+
+    path = write_graph()
+    monkeypatch.setattr("onnxruntime.InferenceSession", fail)
+    with pytest.raises(S4EdgeError, match=r"cannot load .* \(no such operator\); it is"):
+        open_graph(path)
+
+
 def test_damage_inside_the_graph_is_one_line(write_graph: WriteGraph) -> None:
     path = write_graph()
     path.write_bytes(path.read_bytes().replace(b"MatMul", b"MotMul"))

@@ -64,6 +64,12 @@ def test_every_class_gives_its_share() -> None:
     assert sorted([*train.x.ravel(), *held_out.x.ravel()]) == list(range(100))
     np.testing.assert_allclose(np.bincount(held_out.y), [10, 6, 4], atol=1)
     assert split(data, 0.0, seed=0) == (data, None)
+    # Spread over all of them, from the first class to the last.
+    few = Data(data.x[:10], np.array([1, 1, 2, 1, 1, 1, 1, 0, 1, 1]), None, "test")
+    for seed in range(5):
+        held_out = split(few, 0.2, seed)[1]
+        assert held_out is not None
+        assert sorted(held_out.y) == [0, 2]
     with pytest.raises(S4EdgeError, match="too few"):
         split(data.part(slice(0, 3)), 0.1, seed=0)
 
