@@ -26,8 +26,13 @@ from s4edge.systems.parallel import available_cores, batches_of, map_batches
 def test_cores_where_a_process_has_no_set_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on macOS; where nobody knows, it is one."""
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     for told, cores in ((5, 5), (None, 1)):
         monkeypatch.setattr(os, "cpu_count", lambda told=told: told)
+        assert available_cores() == cores
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+    for asked, cores in (("3", 3), ("9", 5), ("0", 5), ("", 5), ("many", 5), ("3,2", 5)):
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
         assert available_cores() == cores
 
 
