@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from s4edge.model.configuration import BlockConfig, ModelConfig
 from s4edge.model.sequence_model import SequenceModel
@@ -70,3 +76,12 @@ def random_model(seed: int = 0, *, d_model: int = 6, **changes: object) -> Seque
     for block, systems in zip(model.blocks, layers, strict=True):
         block.systems = systems
     return model.eval()
+
+
+def redescribed(path: Path, change: Callable[[list[Any]], object]) -> Path:
+    """A model's file with another description of its blocks, which ``change`` changes in place."""
+    with safe_open(path, "pt") as file:
+        description = json.loads(file.metadata()["s4edge"])
+    change(description["config"]["blocks"])
+    save_file(load_file(path), path, metadata={"s4edge": json.dumps(description)})
+    return path

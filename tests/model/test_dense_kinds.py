@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from models_by_hand import redescribed
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from s4edge.errors import S4EdgeError
@@ -141,11 +141,7 @@ def test_files_compute_it(tmp_path: Path, target: str) -> None:
 def saved(path: Path, model: SequenceModel, change: Any = lambda dense: None) -> Path:
     """A file with another list of the first block's dense layers."""
     save_model(model, path)
-    with safe_open(path, "pt") as file:
-        description = json.loads(file.metadata()["s4edge"])
-    change(description["config"]["blocks"][0]["dense"])
-    save_file(load_file(path), path, metadata={"s4edge": json.dumps(description)})
-    return path
+    return redescribed(path, lambda blocks: change(blocks[0]["dense"]))
 
 
 def test_files_hold_the_tag(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from models_by_hand import redescribed
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from s4edge.arrays import Float
@@ -310,15 +310,6 @@ def test_files_hold_the_tag(tmp_path: Path) -> None:
     assert torch.equal(again(x), model(x))
 
 
-def edited(path: Path, change: Any) -> Path:
-    """The same file with another description."""
-    with safe_open(path, "pt") as file:
-        description = json.loads(file.metadata()["s4edge"])
-    change(description["config"]["blocks"])
-    save_file(load_file(path), path, metadata={"s4edge": json.dumps(description)})
-    return path
-
-
 def test_without_a_tag_systems_are_diagonal(tmp_path: Path) -> None:
     width = 3
     config = DiagonalConfig("S4D", 2, 1, (1,) * width, (0,) * width, (0,) * width)
@@ -326,7 +317,7 @@ def test_without_a_tag_systems_are_diagonal(tmp_path: Path) -> None:
     model = filled(ModelConfig(width, width, width, "none", plain, "none", "none", None))
     path = tmp_path / "model.safetensors"
     save_model(model, path)
-    edited(path, lambda blocks: blocks[0]["systems"].pop("tag"))
+    redescribed(path, lambda blocks: blocks[0]["systems"].pop("tag"))
     assert load_model(path).config == model.config
 
 
@@ -334,7 +325,7 @@ def test_without_a_tag_systems_are_diagonal(tmp_path: Path) -> None:
 def test_unknown_tags_are_refused_in_one_line(tmp_path: Path, tag: Any) -> None:
     path = tmp_path / "model.safetensors"
     save_model(bare(), path)
-    edited(path, lambda blocks: blocks[0]["systems"].update(tag=tag))
+    redescribed(path, lambda blocks: blocks[0]["systems"].update(tag=tag))
     with pytest.raises(S4EdgeError) as refused:
         load_model(path)
     told = str(refused.value)
@@ -346,7 +337,7 @@ def test_unknown_tags_are_refused_in_one_line(tmp_path: Path, tag: Any) -> None:
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_model(bare(), path)
-    edited(path, lambda blocks: blocks[0]["systems"].update(features=5))
+    redescribed(path, lambda blocks: blocks[0]["systems"].update(features=5))
     with pytest.raises(S4EdgeError, match="its filters read 5 of 2 features"):
         load_model(path)
     with pytest.raises(S4EdgeError, match="another kind of systems with the tag 'filters'"):

@@ -8,7 +8,7 @@ from test_compress_model import model_of
 from s4edge.compression.compress import compress_model
 from s4edge.compression.states.calibration import Calibration
 from s4edge.compression.states.output_descent import _batches, _Moving, descend
-from s4edge.model.systems import DiagonalSystems
+from s4edge.model.systems.diagonal import DiagonalSystems
 
 RAGGED = [5, 2, 1, 0, 3], [0, 1, 4, 2, 1], [0] * 5
 
