@@ -9,6 +9,7 @@ import click
 
 from s4edge.cli import terminal
 from s4edge.cli.models import model_stem, set_option
+from s4edge.cli.rates import rate_options, rate_step, rate_suffix
 from s4edge.cli.reduction import reduction_options
 from s4edge.errors import S4EdgeError
 
@@ -24,6 +25,7 @@ from s4edge.errors import S4EdgeError
     help="Instead of --state: as few states as keep the relative error of the model's output on "
     "the calibration data under E (0.05 is 5 %); allocated by sensitivity.",
 )  # fmt: skip
+@rate_options
 @reduction_options
 @click.option(
     "--finetune",
@@ -58,6 +60,9 @@ def compress(
     model: Path,
     state: int | None,
     tolerance: float | None,
+    rate: str | None,
+    macs: int | None,
+    rate_tolerance: float | None,
     method: str,
     calibrate: str | None,
     allocate: str,
@@ -73,26 +78,32 @@ def compress(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Reduce the state size of MODEL, layer by layer, and write the smaller model."""
+    """Reduce the state size of MODEL and the rates of its layers, and write the smaller model."""
     from s4edge.checkpoints.facts import parse_assignments
     from s4edge.reports.compression_table import compression_table
+    from s4edge.reports.rate_table import rate_table
 
-    if (state is None) == (tolerance is None):
+    if state is not None and tolerance is not None:
         raise click.UsageError("give either --state N or --tolerance E")
+    if state is None and tolerance is None and rate is None:
+        raise click.UsageError("give either --state N or --tolerance E, or --rate STRIDES")
     if (finetune is None) != (epochs is None):
         raise click.UsageError("--finetune DATA and --epochs K go together")
     if distill and finetune is None:
         raise click.UsageError("--distill is for --finetune")
-    size = f"s{state}" if state is not None else f"t{tolerance:g}"
+    slower = rate_step(rate, macs, rate_tolerance)
+    size = rate_suffix(rate)
+    if state is not None or tolerance is not None:
+        size += f"-s{state}" if state is not None else f"-t{tolerance:g}"
     suffix = ".pt" if layout == "upstream" else ".safetensors"
-    path = path or Path(f"{model_stem(model)}-{size}{suffix}")
+    path = path or Path(f"{model_stem(model)}{size}{suffix}")
     facts, audience = parse_assignments(assignments), terminal.audience()
     if layout == "upstream":
         from s4edge.workflows.to_upstream import compress_to_upstream
 
         wrong = _only_for_s4edge(
             tolerance=tolerance, calibrate=calibrate, horizon=horizon, report=report,
-            refine=refine or None, finetune=finetune,
+            refine=refine or None, finetune=finetune, rate=rate,
             allocate=None if allocate == "uniform" else allocate,
         )  # fmt: skip
         if wrong or state is None:
@@ -105,11 +116,16 @@ def compress(
         )
     else:
         from s4edge.compression.states.step import ReduceStates
+        from s4edge.compression.steps import Step
         from s4edge.workflows.compress import compress_file
 
+        # States last: they are fewer for signals that are averages.
+        steps: list[Step] = [] if slower is None else [slower]
+        if state is not None or tolerance is not None:
+            steps.append(ReduceStates(state, tolerance, method, allocate, refine, horizon))
         answer = compress_file(
             model,
-            [ReduceStates(state, tolerance, method, allocate, refine, horizon)],
+            steps,
             path,
             facts=facts,
             calibrate=calibrate,
@@ -122,13 +138,19 @@ def compress(
     if as_json:
         terminal.emit_json(answer)
         return
-    table = compression_table(answer, verbose)
-    if layout == "upstream":
-        table.caption = (
-            f"Wrote {answer['output']} for upstream's code, and {answer['sidecar']} with the "
-            f"arguments of its class, in {answer['seconds']:.1f} s."
-        )
-    terminal.console.print(table)
+    if "rate" in answer:
+        terminal.console.print(rate_table(answer["rate"]))
+    if "method" in answer:
+        table = compression_table(answer, verbose)
+        if layout == "upstream":
+            table.caption = (
+                f"Wrote {answer['output']} for upstream's code, and {answer['sidecar']} with the "
+                f"arguments of its class, in {answer['seconds']:.1f} s."
+            )
+        terminal.console.print(table)
+    else:
+        wrote = f"Wrote {answer['output']} ({answer['bytes'] / 1000:,.0f} kB)."
+        terminal.console.print(wrote, markup=False, highlight=False, soft_wrap=True)
     if finetune is not None:
         from s4edge.reports.training_table import finetune_told
 

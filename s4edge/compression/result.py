@@ -16,7 +16,9 @@ class Compressed:
         model: the last entry of its history tells what was done.
         curve: totals of real states, and the relative error of the output that allocation
             predicts; None where no states were allocated.
+        before: the model that the last of several steps took; None for a step alone.
     """
 
     model: SequenceModel
     curve: tuple[Int, Float] | None = None
+    before: SequenceModel | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from s4edge.compression.rates.step import ReduceRate, reduce_rate
 from s4edge.compression.result import Compressed
 from s4edge.compression.states.calibration import Calibration
 from s4edge.compression.states.step import ReduceStates, reduce_states
@@ -26,6 +27,7 @@ class Step(Protocol):
 
 Handler = Callable[[SequenceModel, Any, Calibration | None, Progress], Compressed]
 HANDLERS: dict[type[Any], Handler] = {
+    ReduceRate: reduce_rate,
     ReduceStates: reduce_states,
 }
 
@@ -62,9 +64,9 @@ def apply_steps(
         S4EdgeError: as `check_steps`, or a step cannot be done.
     """
     check_steps(model, steps)
-    curve = None
+    curve, before = None, model
     for index, step in enumerate(steps):
         part = part_of(progress, index, len(steps))
         done = HANDLERS[type(step)](model, step, calibration, part)
-        model, curve = done.model, done.curve or curve
-    return Compressed(model, curve)
+        before, model, curve = model, done.model, done.curve or curve
+    return Compressed(model, curve, before)

@@ -115,6 +115,58 @@ class Compression:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SlowerLayer:
+    """What strides did to a layer.
+
+    Attributes:
+        name: of it.
+        period: input samples for one that enters it.
+        stride: behind it.
+        multiply_adds_before: per input sample.
+        multiply_adds_after: per input sample.
+        error: relative, of what leaves it, against what left it before, averaged over windows; None
+            without calibration data.
+        output_error: of the model's output with the strides up to the one behind this layer.
+        moved_poles: a bound on the H-infinity norm of what moving poles that are over within a
+            window has changed, the largest over channels.
+    """
+
+    name: str
+    period: int
+    stride: int
+    multiply_adds_before: int
+    multiply_adds_after: int
+    error: float | None = None
+    output_error: OutputError | None = None
+    moved_poles: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateReduction:
+    """Layers made to run once for several samples.
+
+    Attributes:
+        input_stride: samples that the first layer sees as one.
+        strides: behind each layer.
+        chosen: whether they were chosen, by error on calibration data for work saved.
+        multiply_adds_before: of the model, per input sample.
+        multiply_adds_after: of the model, per input sample.
+        calibration: None without.
+        output_error: of the whole model on the calibration data.
+        layers: in order.
+    """
+
+    input_stride: int
+    strides: tuple[int, ...]
+    chosen: bool = False
+    multiply_adds_before: int
+    multiply_adds_after: int
+    calibration: CalibratedOn | None = None
+    output_error: OutputError | None = None
+    layers: tuple[SlowerLayer, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """A fine-tuning.
 
@@ -139,9 +191,10 @@ class Training:
     distill: float | None = None
 
 
-Entry = Union[Compression, Training]  # noqa: UP007 -- for isinstance and match as well
-KINDS: dict[str, type[Compression] | type[Training]] = {
+Entry = Union[Compression, RateReduction, Training]  # noqa: UP007 -- for isinstance as well
+KINDS: dict[str, type[Compression] | type[RateReduction] | type[Training]] = {
     "compress": Compression,
+    "rate": RateReduction,
     "finetune": Training,
 }
 

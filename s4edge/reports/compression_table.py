@@ -8,7 +8,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from s4edge.model.history import last_compression, to_json
+from s4edge.model.block import Block
+from s4edge.model.costs import multiply_adds
+from s4edge.model.history import RateReduction, last_compression, to_json
 from s4edge.model.sequence_model import SequenceModel
 
 # What the history may tell beside method and layers.
@@ -20,20 +22,30 @@ def compression_answer(
 ) -> dict[str, Any]:
     """The answer of ``s4edge compress --json``.
 
-    A layer's ``error`` and ``error_bound`` are the largest over its channels; the measured
-    H-infinity error and the bound of each channel stand beside them.
+    Where states were reduced a layer's ``error`` and ``error_bound`` are the largest over its
+    channels; the measured H-infinity error and the bound of each channel stand beside them. Where
+    strides alone were given it is the error of what leaves the layer. ``rate`` tells of strides.
     """
-    compression = last_compression(after.provenance.history)
-    assert compression is not None
-    entry = to_json(compression)
-    layers = [
-        {**told, "error": layer.error, "error_bound": layer.error_bound}
-        for told, layer in zip(entry["layers"], compression.layers, strict=True)
-    ]
+    done = after.provenance.history[len(before.provenance.history) :]
+    compression = last_compression(done)
+    rate = next((to_json(each) for each in done if isinstance(each, RateReduction)), None)
+    told: dict[str, Any] = {}
+    if compression is not None:
+        entry = to_json(compression)
+        told = {"method": entry["method"], **{key: entry[key] for key in _TOLD if key in entry}}
+        layers = [
+            {**each, "error": layer.error, "error_bound": layer.error_bound}
+            for each, layer in zip(entry["layers"], compression.layers, strict=True)
+        ]
+    else:
+        assert rate is not None
+        told = {key: rate[key] for key in _TOLD if key in rate}
+        layers = [_of_strides(*each) for each in zip(rate["layers"], before.blocks, strict=True)]
     return {
         "output": str(path),
-        "method": entry["method"],
-        **{key: entry[key] for key in _TOLD if key in entry},
+        **told,
+        **({} if rate is None else {"rate": rate}),
+        "multiply_adds": {"before": multiply_adds(before), "after": multiply_adds(after)},
         "state_size": {"before": _state_size(before), "after": _state_size(after)},
         "real_states": {"before": before.config.real_states, "after": after.config.real_states},
         "parameters": {"before": before.parameter_count(), "after": after.parameter_count()},
@@ -41,6 +53,12 @@ def compression_answer(
         "seconds": seconds,
         "layers": layers,
     }
+
+
+def _of_strides(told: dict[str, Any], block: Block) -> dict[str, Any]:
+    states = sum(systems.real_states for systems in block.config.all_systems)
+    kept = {"real_states_before": states, "real_states_after": states}
+    return {**told, **kept, "error": told.get("error"), "error_bound": None}
 
 
 def _state_size(model: SequenceModel) -> float:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from s4edge.model.configuration import backward_name
+from s4edge.model.costs import costs_of, multiply_adds
 from s4edge.model.history import in_short
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems.base import Systems
@@ -20,20 +21,27 @@ def summarize(model: SequenceModel, rate: float | None = None) -> dict[str, Any]
     """The answer of ``s4edge inspect --json``, but for the Hankel singular values.
 
     ``largest_pole`` is the largest ``|a|``, ``slowest_time_constant`` is ``-1 / log |a|`` in
-    samples (None for a mode that does not decay), and in seconds where the ``rate`` is known.
-    A layer's ``backward`` is None or the same of its systems that run backward.
+    samples of the input (None for a mode that does not decay), and in seconds where the ``rate`` is
+    known. A layer sees one sample for ``period`` of the input; ``multiply_adds`` are per sample of
+    the input. A layer's ``backward`` is None or the same of its systems that run backward.
     """
     config, provenance = model.config, model.provenance
     layers = []
-    for block in model.blocks:
+    encoder, *costs, decoder = costs_of(model)
+    for block, cost in zip(model.blocks, costs, strict=True):
         name, back = block.config.name, block.backward_systems
         layers.append(
             {
-                **_systems(name, block.systems, rate),
-                "backward": None if back is None else _systems(backward_name(name), back, rate),
+                **_systems(name, block.systems, cost.period, rate),
+                "backward": (
+                    None if back is None else _systems(backward_name(name), back, cost.period, rate)
+                ),
                 "norm": f"{block.config.norm_placement}-{block.config.norm}",
                 "activation": block.config.activation,
                 "final_activation": block.config.final_activation,
+                "stride": block.config.stride,
+                "period": cost.period,
+                "multiply_adds": round(cost.multiply_adds),
             }
         )
     return {
@@ -48,6 +56,14 @@ def summarize(model: SequenceModel, rate: float | None = None) -> dict[str, Any]
         "length": config.length,
         "streams": config.streams,
         "parameters": model.parameter_count(),
+        "input_stride": config.input_stride,
+        "multiply_adds": multiply_adds(model),
+        "multiply_adds_of": {
+            "encoder": round(encoder.multiply_adds),
+            "states": round(sum(cost.states for cost in costs)),
+            "dense": round(sum(cost.dense for cost in costs)),
+            "decoder": round(decoder.multiply_adds),
+        },
         "real_states": config.real_states,
         "rate": rate,
         "inferred": provenance.inferred,
@@ -59,10 +75,10 @@ def summarize(model: SequenceModel, rate: float | None = None) -> dict[str, Any]
     }
 
 
-def _systems(name: str, systems: Systems, rate: float | None) -> dict[str, Any]:
+def _systems(name: str, systems: Systems, period: int, rate: float | None) -> dict[str, Any]:
     config = systems.config
     slowest = systems.log_radius
-    constant = -1 / slowest if slowest < 0 else None
+    constant = -period / slowest if slowest < 0 else None
     return {
         "name": name,
         "kind": config.kind,
@@ -93,8 +109,16 @@ def fact_lines(summary: dict[str, Any]) -> list[str]:
 
 def summary_table(summary: dict[str, Any], name: str) -> Table:
     """`summarize`'s answer as a table of layers."""
+    of = summary["multiply_adds_of"]
     shape = f"{summary['d_input']} -> {summary['d_model']} -> {summary['d_output']} features"
     caption = [f"format: {summary['format']}", f"{shape}; {summary['parameters']:,} parameters"]
+    caption.append(
+        f"{summary['multiply_adds']:,} multiply-adds per sample: {of['states']:,} of states, "
+        f"{of['dense']:,} of layers' matrices, {of['encoder'] + of['decoder']:,} at the ends"
+    )
+    periods = [layer["period"] for layer in summary["layers"]]
+    if max(periods) > 1:
+        caption.append(f"layers run once for {', '.join(map(str, periods))} samples")
     if summary["head"] is not None:
         widths = " -> ".join(map(str, summary["head"]))
         caption.append(f"a head compares two sequences' features: {widths}")
@@ -116,6 +140,7 @@ def summary_table(summary: dict[str, Any], name: str) -> Table:
     ]
     for heading in headings + ["\n(time)"] * timed:
         table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("multiply-\nadds", justify="right", no_wrap=True)
     for layer in rows:
         constant, seconds = layer["slowest_time_constant"], layer["slowest_time_constant_seconds"]
         decays = ["grows" if constant is None else f"{constant:,.0f}"]
@@ -126,7 +151,12 @@ def summary_table(summary: dict[str, Any], name: str) -> Table:
             str(layer["channels"]),
             f"{layer['state_size']:g}",
             f"{layer['real_states']:,}",
-            *([f"{layer['largest_pole']:.6f}", *decays] if layer["real_states"] else []),
+            *(
+                [f"{layer['largest_pole']:.6f}", *decays]
+                if layer["real_states"]
+                else [""] * (1 + len(decays))
+            ),
+            f"{layer['multiply_adds']:,}" if "multiply_adds" in layer else "",
         )
     return table
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F  # noqa: N812
 from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
 from s4edge.model.configuration import ModelConfig
+from s4edge.model.joining import join
 from s4edge.training.batches import Batch
 from s4edge.training.settings import Task, TrainingSettings
 
@@ -60,7 +61,9 @@ class Objective:
         if batch.aim is not None and self.settings.distill:
             total = total + self.settings.distill * self._distance(batch, output, counted)
         if aims is not None:
-            for mine, aim, power in zip(left, aims, self.layer_powers, strict=True):
+            for mine, theirs, power in zip(left, aims, self.layer_powers, strict=True):
+                # A student's layer may run once for several samples.
+                aim = join("mean", theirs.shape[1] // mine.shape[1], theirs)[:, : mine.shape[1]]
                 error = (mine.float() - aim).square().mean(dim=-1)
                 if batch.lengths is not None and error.shape[1] == batch.x.shape[1]:
                     error = torch.where(_within(batch, error.shape[1]), error, 0.0)

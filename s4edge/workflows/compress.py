@@ -7,9 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from s4edge.compression.states.calibration import Calibration, output_on, working_copy
+from s4edge.compression.states.observed import relative_error, same_class
+from s4edge.compression.states.step import ReduceStates
 from s4edge.compression.steps import Step, apply_steps, check_steps
 from s4edge.compression.trade_off import trade_off
 from s4edge.data.dataset import Data, load_data
+from s4edge.errors import S4EdgeError
 from s4edge.files import check_writable
 from s4edge.model.file import save_model
 from s4edge.model.history import to_json
@@ -58,6 +62,8 @@ def compress_file(
     """
     check_writable(output, model, calibrate, finetune)
     if report is not None:
+        if not isinstance(steps[-1], ReduceStates):
+            raise S4EdgeError("a report shows states: ask for --state or --tolerance, too")
         check_report(report)
         check_writable(report, model, calibrate, finetune, output)
     started = time.perf_counter()
@@ -68,18 +74,41 @@ def compress_file(
     with audience.progress("Reducing") as progress:
         reduced = apply_steps(original, steps, calibration, progress)
     small = reduced.model
+    _tell_unheard(small, calibration, audience)
     if samples is not None and epochs is not None:
         teacher = original if distill else None
         small = _trained(small, samples, epochs, teacher, audience)
     save_model(small, output)
     answer = compression_answer(original, reduced.model, output, time.perf_counter() - started)
+    if calibration is not None and len(steps) > 1:
+        answer["total_error"] = _total_error(original, reduced.model, calibration)
     if samples is not None:
         answer["finetune"] = to_json(small.provenance.history[-1])
     if report is not None:
-        points = [trade_off(reduced.model)]
-        write_report(report, original, reduced.model, points, reduced.curve, model.name)
+        points, before = [trade_off(reduced.model)], reduced.before or original
+        write_report(report, before, reduced.model, points, reduced.curve, model.name)
         answer["report"] = str(report)
     return answer
+
+
+def _total_error(
+    original: SequenceModel, small: SequenceModel, calibration: Calibration
+) -> dict[str, Any]:
+    """Of the output after all steps, relative to the original's, on the calibration data."""
+    aim, y = (output_on(working_copy(each), calibration) for each in (original, small))
+    return {"measured": relative_error(y, aim), "same_class": same_class(aim, y)}
+
+
+def _tell_unheard(
+    small: SequenceModel, calibration: Calibration | None, audience: Audience
+) -> None:
+    """Tell where windows do not divide sequences."""
+    stride = small.config.stride
+    if calibration is not None and calibration.length % stride:
+        audience.note(
+            f"The model makes one sample of {stride}: of sequences of {calibration.length:,} the "
+            f"last {calibration.length % stride} are not heard."
+        )
 
 
 def _trained(

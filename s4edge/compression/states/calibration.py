@@ -18,6 +18,7 @@ from torch import Tensor
 from s4edge.arrays import Float, Int
 from s4edge.errors import S4EdgeError
 from s4edge.model.block import reversed_input
+from s4edge.model.history import CalibratedOn
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems.base import Systems
 
@@ -53,6 +54,12 @@ class Calibration:
         """Samples of a sequence, padding included."""
         return int(self.x.shape[2 if self.channels_first else 1])
 
+    def told(self) -> CalibratedOn:
+        """What a model's history tells of them."""
+        return CalibratedOn(
+            source=self.source, sequences=len(self), given=self.given, length=self.length
+        )
+
     def __len__(self) -> int:
         return len(self.x)
 
@@ -64,7 +71,7 @@ class Calibration:
 
     def output_of(self, model: SequenceModel) -> Tensor:
         """A model's output on all sequences at once, padding zeroed."""
-        return _counted(model, model.answer(self.x, self.lengths), self.lengths)
+        return padding_zeroed(model, model.answer(self.x, self.lengths), self.lengths)
 
     def batches(self, model: SequenceModel) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
         """Rows, ``x`` and ``lengths`` of consecutive parts that fit the memory."""
@@ -170,7 +177,7 @@ class Passage:
             for block in list(model.blocks)[self.at :]:
                 h = block(h)
             y = model.decode(model.norm(h), self.calibration.length, ends)
-            outputs.append(_counted(model, y, ends))
+            outputs.append(padding_zeroed(model, y, ends))
         return torch.cat(outputs)
 
     def _batched(self, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -185,7 +192,8 @@ def lengths_entering(model: SequenceModel, lengths: Tensor | None) -> list[Tenso
     return [*model.config.samples_entering(lengths)]
 
 
-def _counted(model: SequenceModel, y: Tensor, lengths: Tensor | None) -> Tensor:
+def padding_zeroed(model: SequenceModel, y: Tensor, lengths: Tensor | None) -> Tensor:
+    """An output with zeros for samples that do not count."""
     if lengths is None or not model.config.answers_each_sample:
         return y
     counted = torch.arange(y.shape[1]) < lengths[:, None]
@@ -257,7 +265,8 @@ def output_gradients(
             y = block.respond(u)
             answers.append(y)
             h = block.after(h, u, y)
-        out = _counted(model, model.decode(model.norm(h), calibration.length, lengths), lengths)
+        decoded = model.decode(model.norm(h), calibration.length, lengths)
+        out = padding_zeroed(model, decoded, lengths)
         signs = torch.randint(0, 2, out.shape, generator=generator).to(out.dtype) * 2 - 1
         gradients = torch.autograd.grad((signs * out).sum(), answers)
         for each, gradient, ends in zip(parts, gradients, entering, strict=False):

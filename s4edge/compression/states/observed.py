@@ -123,3 +123,10 @@ def observe(model: SequenceModel, calibration: Calibration, progress: Progress) 
 def relative_error(y: Tensor, aim: Tensor) -> float:
     """``|y - aim| / |aim|``."""
     return float((y.double() - aim).norm() / aim.double().norm())
+
+
+def same_class(aim: Tensor, y: Tensor) -> float | None:
+    """Share of sequences whose largest score is the same one; None where outputs are no scores."""
+    if aim.ndim != 2 or aim.shape[1] < 2:
+        return None
+    return float((aim.argmax(dim=1) == y.argmax(dim=1)).double().mean())

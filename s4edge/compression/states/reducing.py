@@ -10,15 +10,15 @@ from dataclasses import dataclass
 import torch
 
 from s4edge.arrays import Float, Int
-from s4edge.compression.states.calibration import Calibration, output_on, working_copy
+from s4edge.compression.states.calibration import output_on, working_copy
 from s4edge.compression.states.candidates import Candidate
 from s4edge.compression.states.certificates import certify
 from s4edge.compression.states.fitting import layer_by_layer
-from s4edge.compression.states.observed import Observed, relative_error
+from s4edge.compression.states.observed import Observed, relative_error, same_class
 from s4edge.compression.states.output_descent import descend
 from s4edge.compression.states.prepared import Prepared
 from s4edge.compression.states.unit import Unit, all_systems, install, systems_of
-from s4edge.model.history import CalibratedOn, Compression, OutputError, ReducedLayer
+from s4edge.model.history import Compression, OutputError, ReducedLayer
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems.base import Systems
 from s4edge.progress import Progress, part_of, silent
@@ -102,7 +102,7 @@ def _reduced(prepared: Prepared, size: _Size, progress: Progress) -> SequenceMod
         refine=settings.refined,
         state=size.state,
         tolerance=size.tolerance,
-        calibration=None if observed is None else _calibrated_on(observed.calibration),
+        calibration=None if observed is None else observed.calibration.told(),
         output_error=None if along is None else along.error,
         layers=tuple(_layers(prepared, small, candidates, along)),
     )
@@ -161,14 +161,11 @@ def _along_data(
             _moved(systems_of(small, unit).modes(), each)
             for unit, each in zip(prepared.units, candidates, strict=True)
         ]
-    same_class = None
-    if aim.ndim == 2 and aim.shape[1] > 1:
-        same_class = float((aim.argmax(dim=1) == after.argmax(dim=1)).double().mean())
     error = OutputError(
         predicted=fitted.predicted[-1],
         layer_by_layer=before_descent,
         measured=found,
-        same_class=same_class,
+        same_class=same_class(aim, after),
     )
     measured = observed.error_by_unit(small, prepared.units)
     return _AlongData(candidates, error, fitted.predicted, measured)
@@ -178,15 +175,6 @@ def _moved(stored: Modes, candidate: Candidate) -> Candidate:
     """What descent left of a candidate: nothing is known of it but what can be measured."""
     unknown: Float = candidate.bound * float("nan")
     return Candidate(stored.select(stored.is_stable), candidate.feedthrough, unknown)
-
-
-def _calibrated_on(calibration: Calibration) -> CalibratedOn:
-    return CalibratedOn(
-        source=calibration.source,
-        sequences=len(calibration),
-        given=calibration.given,
-        length=calibration.length,
-    )
 
 
 def _layers(

@@ -1,0 +1,1 @@
+"""Layers that run once for several samples."""
