@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from s4edge.arrays import Float, FloatPerChannel, FloatPerChannelAndLag, Int, IntPerChannel
 from s4edge.systems.modes import Modes
+from s4edge.systems.realization import Balanced
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,18 @@ class Method(Protocol):
         ...
 
 
+class Nested(NamedTuple):
+    """A method in two parts, for many orders at little more than the time of one.
+
+    Attributes:
+        balanced: modes and their use to systems whose states are ordered, one for each channel.
+        cut: their first states, (channels,) of each, as reduced systems.
+    """
+
+    balanced: Callable[[Modes, Use], list[Balanced]]
+    cut: Callable[[list[Balanced], IntPerChannel], Reduced]
+
+
 @dataclass(frozen=True)
 class ReductionMethod:
     """A method as the command line and the reports know it; it stands beside its function.
@@ -76,6 +90,7 @@ class ReductionMethod:
         told: what was done, for a sentence that begins with "Reduced by".
         calibrated: the variant that takes the autocorrelation of a channel's input into account,
             or None.
+        nested: the same in two parts, where it is one that orders states, or None.
         refinable: whether its result is meant as a start for refinement (a baseline is not, and
             shared modes would be shared no more).
         moves_feedthrough: whether it changes ``D``.
@@ -88,6 +103,7 @@ class ReductionMethod:
     summary: str
     told: str
     calibrated: Method | None = None
+    nested: Nested | None = None
     refinable: bool = True
     moves_feedthrough: bool = False
     cuts_by_hankel: bool = False

@@ -9,9 +9,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from s4edge.arrays import Float, Int
-from s4edge.compression.states.base import ReductionMethod, Use
+from s4edge.compression.states.base import Reduced, ReductionMethod, Use
 from s4edge.compression.states.unit import Unit
 from s4edge.systems.modes import Modes
+from s4edge.systems.realization import Balanced
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Candidates:
     def __init__(self, method: ReductionMethod, unit: Unit, use: Use) -> None:
         self.unit = unit
         self._reduce, self._use = method.of(use), use
+        self._nested = None if use.autocorrelation is None else method.nested
+        self._balanced: list[Balanced] | None = None
         self._uniform: dict[int, Candidate] = {}
 
     def at(self, order: int) -> Candidate:
@@ -69,9 +72,7 @@ class Candidates:
         if len(some):
             # The matrices are small: BLAS threads would only wait for each other.
             with threadpool_limits(1):
-                result = self._reduce(
-                    stable.of_channels(some), orders[some], self._use.of_channels(some)
-                )
+                result = self._cut(some, orders)
             bound[some] = result.error_bound
             if result.feedthrough is not None:
                 feedthrough = self.unit.systems.D.detach().double().numpy().copy()
@@ -82,3 +83,12 @@ class Candidates:
                 )
             )
         return Candidate(Modes.concatenate(parts), feedthrough, bound)
+
+    def _cut(self, channels: Int, orders: Int) -> Reduced:
+        """Some channels at their orders, renumbered from 0."""
+        if self._nested is None:
+            stable = self.unit.stable.of_channels(channels)
+            return self._reduce(stable, orders[channels], self._use.of_channels(channels))
+        if self._balanced is None:
+            self._balanced = self._nested.balanced(self.unit.stable, self._use)
+        return self._nested.cut([self._balanced[h] for h in channels], orders[channels])

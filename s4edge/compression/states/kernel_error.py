@@ -1,121 +1,175 @@
 """What a channel's output loses on given signals, as a quadratic form of its kernel.
 
 A channel's output is linear in its kernel, and so is, to first order, the model's output. Summed
-over sequences and samples the squared error of either is ``energy - 2 target.K + K.gram.K``, with
-the kernel ``K`` cut at the length of the sequences: nothing is taken to be stationary, the start of
-a sequence and its end count as they are.
+over sequences the squared error of either is ``energy - 2 target.K + K.gram.K``, with the kernel
+``K`` cut at the length of the sequences. The matrix of lags x lags is never formed. For the
+channel's own output, with silence behind a sequence's end, it is the Toeplitz matrix of the input's
+autocorrelation, which the Fourier transform makes diagonal: a sum over frequencies. For projections
+of the model's output it is a product of as many rows as there are sequences.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+import scipy.fft
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from s4edge.arrays import Float, Int
 
+# Of the rows, float32 or float64, and of functions that are multiplied by them.
+Rows = NDArray[Any]
+
 
 @dataclass(frozen=True)
 class KernelError:
-    """``energy - 2 target.K + K.gram.K``, and optionally a sum of squares at later lags.
+    """``K.T K - 2 linear.K + constant + |aim - rows K|^2``, and a sum of squares at later lags.
 
     Attributes:
-        gram: (lags, lags) symmetric, positive semidefinite.
-        target: (lags,).
-        energy: of the output that is aimed at: the error of the kernel 0.
-        later: (points,) lags behind those of ``gram`` where the kernel counts by itself.
+        power: (frequencies,) the Toeplitz matrix ``T``: its form is the mean of
+            ``power |K|^2`` over all frequencies of a transform of twice the lags.
+        linear: (lags,) half the linear form, to be subtracted.
+        constant: the error of the kernel 0, but for that of rows and of later lags.
+        rows: (count, lags).
+        rows_aim: (count,) what their products with a kernel should be.
+        later: (points,) lags behind the first ones where the kernel counts by itself.
         aim: (points,) what it should be there.
         share: (points,) by how much the square of the difference counts.
     """
 
-    gram: Float
-    target: Float
-    energy: float
+    power: Float
+    linear: Float
+    constant: float
+    rows: Rows
+    rows_aim: Float
     later: Int = field(default_factory=lambda: np.zeros(0, np.int64))
     aim: Float = field(default_factory=lambda: np.zeros(0))
     share: Float = field(default_factory=lambda: np.zeros(0))
 
     @property
+    def lags(self) -> int:
+        """Samples of a kernel that count, but for later ones."""
+        return len(self.linear)
+
+    @property
     def lag(self) -> Int:
         """(lags + points,) where a kernel is looked at."""
-        return np.concatenate([np.arange(len(self.target)), self.later])
-
-    def times(self, functions: Float) -> Float:
-        """The quadratic form times functions at `lag`, (lags + points, count)."""
-        lags = len(self.target)
-        out: Float = np.concatenate(
-            [self.gram @ functions[:lags], self.share[:, None] * functions[lags:]]
-        )
-        return out
+        return np.concatenate([np.arange(self.lags), self.later])
 
     @property
-    def linear(self) -> Float:
-        """(lags + points,) half the linear form, to be subtracted."""
-        return np.concatenate([self.target, self.share * self.aim])
-
-    @property
-    def constant(self) -> float:
+    def zero(self) -> float:
         """The error of the kernel 0."""
-        return self.energy + float(self.share @ self.aim**2)
+        late = float(self.share @ self.aim**2)
+        return self.constant + float(self.rows_aim @ self.rows_aim) + late
+
+    def normal(self, functions: Float) -> tuple[Float, Float]:
+        """The quadratic form of functions, and half the linear one.
+
+        Args:
+            functions: (count, lags + points) at `lag`.
+
+        Returns:
+            (count, count), (count,).
+        """
+        first, last = functions[:, : self.lags], functions[:, self.lags :]
+        spectra = scipy.fft.rfft(first, 2 * self.lags)
+        weighted = spectra * (self.power * _of_each(2 * self.lags))
+        gram = weighted.view(np.float64) @ spectra.view(np.float64).T
+        product = first @ self.linear
+        if len(self.rows):
+            made = (first.astype(self.rows.dtype, copy=False) @ self.rows.T).astype(np.float64)
+            gram += made @ made.T
+            product += made @ self.rows_aim
+        if len(self.later):
+            weighted = last * self.share
+            gram += weighted @ last.T
+            product += weighted @ self.aim
+        return gram, product
 
     def of(self, kernel: Float) -> float:
         """The squared error of a kernel at `lag`."""
-        square = kernel @ self.times(kernel[:, None])[:, 0]
-        return float(self.constant - 2 * self.linear @ kernel + square)
+        gram, product = self.normal(kernel[None])
+        return float(self.zero - 2 * product[0] + gram[0, 0])
+
+    @property
+    def gram(self) -> Float:
+        """(lags + points, lags + points) the quadratic form written out: for few lags."""
+        return self.normal(np.eye(len(self.lag)))[0]
+
+    @property
+    def target(self) -> Float:
+        """(lags + points,) half the linear form written out."""
+        return self.normal(np.eye(len(self.lag)))[1]
 
     def scaled(self, factor: float) -> KernelError:
         """``factor`` times the error."""
+        root = self.rows.dtype.type(np.sqrt(factor))
         return KernelError(
-            factor * self.gram, factor * self.target, factor * self.energy,
+            factor * self.power, factor * self.linear, factor * self.constant,
+            root * self.rows, np.sqrt(factor) * self.rows_aim,
             self.later, self.aim, factor * self.share,
         )  # fmt: skip
 
     def plus(self, other: KernelError) -> KernelError:
         """With another error at the same first lags; later ones are this one's."""
+        rows = np.concatenate([self.rows, other.rows]) if len(self.rows) else other.rows
         return KernelError(
-            self.gram + other.gram, self.target + other.target, self.energy + other.energy,
+            self.power + other.power, self.linear + other.linear, self.constant + other.constant,
+            rows, np.concatenate([self.rows_aim, other.rows_aim]),
             self.later, self.aim, self.share,
         )  # fmt: skip
+
+
+def _of_each(n: int) -> Float:
+    """(n // 2 + 1,) by which the squares of a half spectrum are summed to the mean over all."""
+    share = np.full(n // 2 + 1, 2 / n)
+    share[0] = share[-1] = 1 / n
+    return share
+
+
+def transform(u: Tensor) -> Tensor:
+    """(..., length + 1) spectrum of sequences (..., length) with as much silence behind them."""
+    return torch.fft.rfft(u, n=2 * u.shape[-1])
 
 
 def convolve(kernel: Float, u: Tensor) -> Tensor:
     """(sequences, length): ``sum_k kernel[k] u_{t-k}``, ``u`` zero before its start."""
     n, length = 2 * u.shape[1], u.shape[1]
     spectrum = torch.fft.rfft(torch.from_numpy(kernel[:length]).to(u.dtype), n=n)
-    return torch.fft.irfft(torch.fft.rfft(u, n=n) * spectrum, n=n)[:, :length]
+    return torch.fft.irfft(transform(u) * spectrum, n=n)[:, :length]
 
 
 def output_error(u: Tensor, y: Tensor, lags: int) -> KernelError:
     """Of the channel's output, summed over sequences and samples.
 
     Args:
-        u: (sequences, length) the channel's input, float64.
-        y: (sequences, length) the output that it should have.
+        u: (sequences, length) the channel's input; silence follows, for as long again.
+        y: (sequences, length) the output that it should have; zero behind the end.
         lags: samples of the kernel that count, at most the length.
     """
-    n, length = 2 * u.shape[1], u.shape[1]
-    spectrum = torch.fft.rfft(u, n=n).conj()
-    both = torch.stack(
-        [(spectrum * spectrum.conj()).sum(0), (spectrum * torch.fft.rfft(y, n=n)).sum(0)]
-    )
-    first, target = torch.fft.irfft(both, n=n)[:, :lags].numpy()
-    # R[j, k] = sum_t u_{t-j} u_{t-k}; with each lag the last sample leaves the sum:
-    # R[j, k] - R[j+1, k+1] = v[j] v[k], v the sequences from their end.
-    v = u.flip(1)[:, :lags]
-    gram = (v.T @ v).numpy()
-    if lags == length:
-        # From the far corner no digits are lost.
-        for j in range(lags - 2, -1, -1):
-            gram[j, :-1] += gram[j + 1, 1:]
-    else:
-        leaving, gram = gram, np.empty_like(gram)
-        gram[0] = gram[:, 0] = first
-        for j in range(lags - 1):
-            gram[j + 1, 1:] = gram[j, :-1] - leaving[j, :-1]
-        gram = (gram + gram.T) / 2
-    return KernelError(gram, target, float((y * y).sum()))
+    return error_of_spectra(transform(u), transform(y), lags)
+
+
+def error_of_spectra(u: Tensor, y: Tensor, lags: int) -> KernelError:
+    """`output_error` of what `transform` made of the signals; ``y`` may go on behind the end."""
+    n = 2 * (u.shape[1] - 1)
+    sums = torch.stack([_total(u, u), _total(u, y)])
+    first, target = torch.fft.irfft(sums, n=n)[:, :lags].numpy()
+    power = _total(u, u).real.numpy()
+    if 2 * lags < n:
+        # The same Toeplitz matrix, smaller.
+        power = scipy.fft.rfft(np.concatenate([first, [0], first[:0:-1]])).real
+    energy = float(_total(y, y).real.numpy() @ _of_each(n))
+    return KernelError(power, target, energy, np.zeros((0, lags), np.float32), np.zeros(0))
+
+
+def _total(u: Tensor, y: Tensor) -> Tensor:
+    """(frequencies,) complex128 ``sum conj(u) y`` over sequences."""
+    return (u.conj() * y).sum(0, dtype=torch.complex128)
 
 
 def with_later(error: KernelError, later: Int, aim: Float, share: float) -> KernelError:
@@ -127,7 +181,7 @@ def with_later(error: KernelError, later: Int, aim: Float, share: float) -> Kern
         aim: (points,) the kernel there.
         share: by how much the square of a difference counts at one lag.
     """
-    before = np.concatenate([[len(error.target) - 1], later[:-1]])
+    before = np.concatenate([[error.lags - 1], later[:-1]])
     return replace(error, later=later, aim=aim, share=share * (later - before))
 
 
@@ -140,7 +194,7 @@ class Projected:
         aim: (sequences,).
     """
 
-    rows: Float
+    rows: Rows
     aim: Float
 
     @staticmethod
@@ -148,22 +202,28 @@ class Projected:
         """Of ``sum_t g_t y_t`` of each sequence.
 
         Args:
-            u: (sequences, length) the channel's input, float64.
+            u: (sequences, length) the channel's input.
             y: (sequences, length) the output that it should have.
             gradient: (sequences, length) of a projection of the model's output, by ``y``.
             lags: as in `output_error`.
         """
-        n = 2 * u.shape[1]
-        spectrum = torch.fft.rfft(gradient, n=n) * torch.fft.rfft(u, n=n).conj()
-        rows = torch.fft.irfft(spectrum, n=n)[:, :lags].numpy()
-        return Projected(np.ascontiguousarray(rows), (gradient * y).sum(dim=1).numpy())
+        return Projected.of_spectra(transform(u), transform(y), transform(gradient), lags)
+
+    @staticmethod
+    def of_spectra(u: Tensor, y: Tensor, gradient: Tensor, lags: int) -> Projected:
+        """The same of what `transform` made of the signals."""
+        n = 2 * (u.shape[1] - 1)
+        rows = torch.fft.irfft(u.conj() * gradient, n=n)[:, :lags].numpy()
+        share = torch.from_numpy(_of_each(n))
+        aim = (gradient.conj() * y).real.to(torch.float64) @ share
+        return Projected(np.ascontiguousarray(rows), aim.numpy())
 
     def error(self) -> KernelError:
         """Its square, summed over sequences."""
-        rows, aim = self.rows, self.aim
-        return KernelError(rows.T @ rows, rows.T @ aim, float(aim @ aim))
+        lags = self.rows.shape[1]
+        return KernelError(np.zeros(lags + 1), np.zeros(lags), 0.0, self.rows, self.aim)
 
     def values(self, kernel: Float) -> Float:
         """(sequences,) of a kernel, (lags,)."""
-        out: Float = self.rows @ kernel
+        out: Float = (self.rows @ kernel.astype(self.rows.dtype)).astype(np.float64)
         return out

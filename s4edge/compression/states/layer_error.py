@@ -19,13 +19,13 @@ from s4edge.arrays import Float, Int
 from s4edge.compression.states.kernel_error import (
     KernelError,
     Projected,
-    convolve,
-    output_error,
+    error_of_spectra,
+    transform,
     with_later,
 )
 from s4edge.model.systems.diagonal import DiagonalSystems
 
-# Of the kernels that are compared: bounds the memory, one matrix of lags x lags per channel.
+# Of the kernels that are compared: bounds the memory, a row of lags per sequence.
 MOST_LAGS = 3072
 # Of the energy of the channel's own error.
 LOCAL_SHARE = 0.5
@@ -104,37 +104,53 @@ class LayerError:
         """Of channel ``h``."""
         signals = self.signals
         u, reached = self._inputs(h)
-        aim = convolve(self.kernel[h], u) + self.feedthrough[h] * u
+        of_reached = transform(reached)
+        of_aim = (of_reached if reached is u else transform(u)) * self._response(h, self.kernel[h])
         if self.growing is not None:
             # Growing modes stay as they are: what is left is for the others.
-            aim = aim - convolve(self.growing[h], reached)
-        gradient = signals.gradient[h].double()
+            of_aim = of_aim - of_reached * self._response(h, self.growing[h], direct=False)
+        gradient = signals.gradient[h].to(u.dtype)
         # Per sequence, and of as many samples as count on average.
-        sensitivity = float(gradient.square().sum()) / len(gradient) / signals.energy
-        sensitivity *= len(u) / signals.counted
-        own = output_error(reached, aim, self.lags).scaled(sensitivity / len(u))
-        noise = _NOISE * sensitivity * float(reached.square().sum()) / len(u)
+        sensitivity = float(gradient.square().sum(dtype=torch.float64))
+        sensitivity *= len(u) / signals.counted / len(gradient) / signals.energy
+        own = error_of_spectra(of_reached, of_aim, self.lags).scaled(sensitivity / len(u))
+        power = float(reached.square().sum(dtype=torch.float64))
+        noise = _NOISE * sensitivity * power / len(u)
         own = with_later(own.scaled(LOCAL_SHARE), self.later, self.aim[h], noise)
-        projected = self._projected(h, reached, aim)
+        projected = self._projected(gradient, of_reached, of_aim)
         mixed = own.plus(projected.error().scaled(1 - LOCAL_SHARE))
         return ChannelError(mixed, projected)
 
     def projected(self, h: int) -> Projected:
         """Of channel ``h``, without an aim: for changes of its kernel."""
         _, reached = self._inputs(h)
-        return self._projected(h, reached, torch.zeros_like(reached))
+        of_reached = transform(reached)
+        gradient = self.signals.gradient[h].to(reached.dtype)
+        return self._projected(gradient, of_reached, torch.zeros_like(of_reached))
 
-    def _projected(self, h: int, reached: Tensor, aim: Tensor) -> Projected:
-        gradient = self.signals.gradient[h].double()
+    def _projected(self, gradient: Tensor, of_reached: Tensor, of_aim: Tensor) -> Projected:
         scale = 1 / np.sqrt(len(gradient) * self.signals.energy)
-        if len(gradient) < len(reached):
+        if len(gradient) < len(of_reached):
             chosen = torch.from_numpy(self.signals.rows)
-            reached, aim = reached[chosen], aim[chosen]
-        return Projected.of(reached, aim, gradient * scale, self.lags)
+            of_reached, of_aim = of_reached[chosen], of_aim[chosen]
+        return Projected.of_spectra(of_reached, of_aim, transform(gradient * scale), self.lags)
+
+    def _response(self, h: int, kernel: Float, direct: bool = True) -> Tensor:
+        """The spectrum of a kernel of channel ``h``, with its feed-through unless not ``direct``."""
+        signals = self.signals.original
+        padded = np.zeros(signals.shape[2])
+        padded[: len(kernel)] = kernel
+        if direct:
+            padded[0] += self.feedthrough[h]
+        return transform(torch.from_numpy(padded)).to(_complex(signals.dtype))
 
     def _inputs(self, h: int) -> tuple[Tensor, Tensor]:
         """Of channel ``h`` in the original model and in the reduced one."""
         feature = self.inputs[h] if self.inputs else h
-        u = self.signals.original[feature].double()
+        u = self.signals.original[feature].contiguous()
         same = self.signals.reached is self.signals.original
-        return u, u if same else self.signals.reached[feature].double()
+        return u, u if same else self.signals.reached[feature].contiguous()
+
+
+def _complex(dtype: torch.dtype) -> torch.dtype:
+    return torch.complex64 if dtype == torch.float32 else torch.complex128

@@ -9,11 +9,12 @@ be longer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from s4edge.arrays import Complex, Float
+from s4edge.arrays import Complex, Float, Int
 from s4edge.compression.states.kernel_error import KernelError
 from s4edge.systems.modes import Modes
 
@@ -69,6 +70,8 @@ class MovablePoles:
         decay = self.decay + np.clip(step[:n], -_FURTHEST, _FURTHEST)
         angle = self.angle + np.clip(step[n:], -_WIDEST, _WIDEST)
         decay = np.clip(decay, self.slowest, max(self.slowest, _FASTEST))
+        # A pole that crosses the real axis is its own conjugate.
+        angle = np.copysign(angle, self.angle)
         return MovablePoles(decay, angle, self.sign, self.slowest)
 
 
@@ -132,22 +135,20 @@ class _Normal:
         self, error: KernelError, poles: MovablePoles, feedthrough: bool, slopes: bool = True
     ) -> None:
         self.poles, self.feedthrough = poles, feedthrough
-        p, k = len(poles.angle), error.lag[:, None]
-        powers = np.exp(k * poles.log_pole)
-        modal = np.hstack([powers[:, :p].real, -powers[:, :p].imag, powers[:, p:].real])
-        impulse = np.zeros((len(k), int(feedthrough)))
-        impulse[:1] = 1
-        functions = [modal, impulse, k * modal] if slopes else [modal, impulse]
-        basis = np.hstack(functions)
-        self.count = modal.shape[1] + impulse.shape[1]
-        self.gram = basis.T @ error.times(basis)
-        self.product = basis.T @ error.linear
-        n = self.count
+        modal = _functions(poles, error.lags, error.later)
+        count, points = modal.shape
+        n = self.count = count + int(feedthrough)
+        functions = np.zeros((n + slopes * count, points))
+        functions[:count] = modal
+        functions[count:n, :1] = 1
+        if slopes:
+            np.multiply(error.lag, modal, out=functions[n:])
+        self.gram, self.product = error.normal(functions)
         scale = 1 / np.sqrt(np.maximum(np.diagonal(self.gram)[:n], 1e-300))
         unit = self.gram[:n, :n] * scale[:, None] * scale + _RIDGE * np.eye(n)
         self.weight = scale * np.linalg.solve(unit, scale * self.product[:n])
         gained = 2 * self.product[:n] - self.gram[:n, :n] @ self.weight
-        self.error = max(error.constant - float(self.weight @ gained), 0.0)
+        self.error = max(error.zero - float(self.weight @ gained), 0.0)
 
     def step(self, damping: float) -> Float:
         """Of decays and angles; the weights' own part of the step is left to be solved for."""
@@ -176,3 +177,23 @@ class _Normal:
         p, q, w = len(self.poles.angle), len(self.poles.sign), self.weight
         weight = np.concatenate([w[:p] + 1j * w[p : 2 * p], w[2 * p : 2 * p + q]])
         return Fit(self.poles, weight, float(w[-1]) if self.feedthrough else 0.0, self.error)
+
+
+def _functions(poles: MovablePoles, lags: int, later: Int) -> Float:
+    """(2 p + q, lags + points) Re a^k and -Im a^k of the pairs, a^k of the real poles.
+
+    Powers are products of two short tables: an exponential for each would take as long as all else.
+    """
+    p, q = len(poles.angle), len(poles.sign)
+    step = max(1, math.isqrt(lags))
+    log_pole = poles.log_pole[:, None]
+    fine = np.exp(log_pole * np.arange(step))
+    coarse = np.exp(log_pole * np.arange(0, lags, step))
+    powers = coarse[:, :, None] * fine[:, None, :]
+    powers = powers.reshape(p + q, coarse.shape[1] * step)
+    out = np.empty((2 * p + q, lags + len(later)))
+    for part, columns in ((powers[:, :lags], slice(0, lags)), (np.exp(log_pole * later), slice(lags, None))):
+        out[:p, columns] = part[:p].real
+        np.negative(part[:p].imag, out=out[p : 2 * p, columns])
+        out[2 * p :, columns] = part[p:].real
+    return out

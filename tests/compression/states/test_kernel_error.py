@@ -8,17 +8,19 @@ import torch
 
 from s4edge.compression.states.kernel_error import KernelError, Projected, output_error, with_later
 
-SEQUENCES, LENGTH = 5, 23
+SEQUENCES, LENGTH, SILENCE = 5, 23, 25
 
 
 def signals(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An input that ends in silence, and two signals that do not."""
     rng = np.random.default_rng(seed)
-    u, y, g = rng.normal(size=(3, SEQUENCES, LENGTH))
-    return u.cumsum(axis=1), y, g
+    u, y, g = rng.normal(size=(3, SEQUENCES, LENGTH + SILENCE))
+    u[:, LENGTH:] = 0
+    return u.cumsum(axis=1) * (u != 0), y, g
 
 
 def naive(u: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    return np.array([np.convolve(row, kernel)[:LENGTH] for row in u])
+    return np.array([np.convolve(row, kernel)[: u.shape[1]] for row in u])
 
 
 @pytest.mark.parametrize("lags", [LENGTH, LENGTH - 1, 7, 1])
@@ -52,7 +54,7 @@ def test_sums_and_multiples() -> None:
 
 
 def test_later_lags_count_by_themselves() -> None:
-    error = KernelError(np.zeros((3, 3)), np.zeros(3), 0.0)
+    error = KernelError(np.zeros(4), np.zeros(3), 0.0, np.zeros((0, 3)), np.zeros(0))
     longer = with_later(error, np.array([4, 7]), np.array([1.0, -2.0]), 0.5)
     np.testing.assert_array_equal(longer.lag, [0, 1, 2, 4, 7])
     # 4 stands for the lags 3 and 4, 7 for 5 to 7.

@@ -18,8 +18,9 @@ PROPERTY = settings(deadline=None, max_examples=30, derandomize=True)
 
 
 def error_of(modes: Modes, feedthrough: float = 0.0, seed: int = 0) -> KernelError:
-    """Of a channel on random walks."""
-    u = torch.from_numpy(np.random.default_rng(seed).normal(size=(8, LENGTH)).cumsum(axis=1))
+    """Of a channel on random walks, behind whose end silence follows."""
+    walks = np.random.default_rng(seed).normal(size=(8, LENGTH)).cumsum(axis=1)
+    u = torch.from_numpy(np.pad(walks, [(0, 0), (0, LENGTH)]))
     y = convolve(modes.kernel(LENGTH)[0], u) + feedthrough * u
     return output_error(u, y, LENGTH)
 

@@ -10,8 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from s4edge.arrays import Complex, Float, Int, IntPerChannel
-from s4edge.compression.states.base import UNKNOWN, Reduced, ReductionMethod, Use
-from s4edge.compression.states.methods.input_weighted import input_weighted_truncation
+from s4edge.compression.states.base import UNKNOWN, Nested, Reduced, ReductionMethod, Use
+from s4edge.compression.states.methods.input_weighted import (
+    cut,
+    input_weighted_systems,
+    input_weighted_truncation,
+)
 from s4edge.systems.balancing import NEGLIGIBLE, RealSystems, balancing_batches
 from s4edge.systems.generators import Generators
 from s4edge.systems.modes import Modes
@@ -58,6 +62,7 @@ METHOD = ReductionMethod(
     name="balanced",
     reduce=balanced_truncation,
     calibrated=input_weighted_truncation,
+    nested=Nested(input_weighted_systems, cut),
     summary="balanced truncation of the real system",
     told="balanced truncation of each channel’s real system",
     cuts_by_hankel=True,

@@ -21,7 +21,7 @@ from s4edge.systems.balancing import NEGLIGIBLE, diagonalize
 from s4edge.systems.generators import Generators, same_shape
 from s4edge.systems.modes import Modes, expm1
 from s4edge.systems.parallel import batches_of, map_batches
-from s4edge.systems.realization import balance
+from s4edge.systems.realization import Balanced, balance
 
 # Lags of the autocorrelation that are summed at once, and channels: they bound the memory.
 _LAGS = 1024
@@ -43,35 +43,50 @@ def input_weighted_truncation(modes: Modes, orders: IntPerChannel, use: Use = UN
     Raises:
         ValueError: there is no autocorrelation.
     """
+    return cut(input_weighted_systems(modes, use), orders)
+
+
+def input_weighted_systems(modes: Modes, use: Use) -> list[Balanced]:
+    """Every channel balanced, to be cut at any order. Arguments and errors as above."""
     if use.autocorrelation is None:
         raise ValueError("calibrated truncation needs the autocorrelation of the inputs")
     rho = use.autocorrelation
-    hankel: list[Float] = [np.zeros(0)] * modes.channels
-    parts = [Modes.make([], [], [], modes.channels)]
+    out: list[Balanced | None] = [None] * modes.channels
 
-    def reduce(channels: Int) -> list[tuple[int, Complex, Complex]]:
+    def balanced(channels: Int) -> None:
         systems = Generators.of(modes.of_channels(channels))
         delta, given, factor = systems.delta(), systems.input(), systems.factor()
         values, vectors = np.linalg.eigh(state_covariance(systems, rho[channels]))
         # What is negative is rounding.
         reached = (vectors * np.sqrt(np.maximum(values, 0))[:, None, :]).transpose(0, 2, 1)
-        out = []
         for i, channel in enumerate(channels):
             signs = systems.signs[i]
-            system = balance(delta[i], given[i], signs, reached[i], factor[i], NEGLIGIBLE)
-            hankel[channel] = system.sigma
-            r = min(int(orders[channel]), len(system.input))
-            pole, weight = diagonalize(system.delta[:r, :r], system.input[:r], system.output[:r])
-            out.append((int(channel), np.minimum(pole.real, -_SLOWEST) + 1j * pole.imag, weight))
-        return out
+            out[channel] = balance(delta[i], given[i], signs, reached[i], factor[i], NEGLIGIBLE)
 
     for group in same_shape(modes):
-        for block in map_batches(reduce, batches_of(group, _BLOCK)):
-            parts += [
-                Modes.make(pole, weight, np.full(len(pole), channel), modes.channels)
-                for channel, pole, weight in block
-            ]
-    return Reduced(Modes.concatenate(parts), hankel, np.full(modes.channels, np.nan))
+        map_batches(balanced, batches_of(group, _BLOCK))
+    return [each for each in out if each is not None]
+
+
+def cut(systems: list[Balanced], orders: IntPerChannel) -> Reduced:
+    """The first states of balanced systems, one for each channel, diagonalized."""
+    channels = len(systems)
+
+    def reduce(some: Int) -> list[tuple[Complex, Complex]]:
+        out = []
+        for channel in some:
+            system = systems[channel]
+            r = min(int(orders[channel]), len(system.input))
+            pole, weight = diagonalize(system.delta[:r, :r], system.input[:r], system.output[:r])
+            out.append((np.minimum(pole.real, -_SLOWEST) + 1j * pole.imag, weight))
+        return out
+
+    blocks = map_batches(reduce, batches_of(np.arange(channels), _BLOCK))
+    parts = [Modes.make([], [], [], channels)]
+    for channel, (pole, weight) in enumerate(each for block in blocks for each in block):
+        parts.append(Modes.make(pole, weight, np.full(len(pole), channel), channels))
+    sigma = [system.sigma for system in systems]
+    return Reduced(Modes.concatenate(parts), sigma, np.full(channels, np.nan))
 
 
 def state_covariance(systems: Generators, rho: Float) -> Float:
