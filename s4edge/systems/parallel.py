@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from s4edge.arrays import Int
 
+Batch = TypeVar("Batch")
 Result = TypeVar("Result")
 
 
@@ -27,17 +28,17 @@ def batches_of(channels: Int, size: int) -> list[Int]:
 
 
 def map_batches(
-    work: Callable[[Int], Result], batches: Sequence[Int], threads: int | None = None
+    work: Callable[[Batch], Result], batches: Sequence[Batch], threads: int | None = None
 ) -> list[Result]:
-    """``work`` on batches of channels, by one thread per core.
+    """``work`` on batches, of channels mostly, by one thread per core.
 
     Batches do not depend on the number of threads, so neither do the results. ``work`` should spend
     its time where Python's lock is not held: in numpy on arrays that are not small, in LAPACK
     through `s4edge.systems.lapack`. The caller limits BLAS to one thread.
 
     Args:
-        work: takes the channels of one batch.
-        batches: from `batches_of`.
+        work: takes one batch.
+        batches: of channels from `batches_of`, or of something else.
         threads: as many as there are cores, unless given.
 
     Returns:

@@ -8,27 +8,32 @@ counts.
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from s4edge.arrays import Float, Int
+from s4edge.compression.states.kernel_error import power_of, transform
 from s4edge.errors import S4EdgeError
 from s4edge.model.block import reversed_input
 from s4edge.model.history import CalibratedOn
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems.base import Systems
+from s4edge.model.time_last import norm
+from s4edge.systems.parallel import map_batches
 
-# Floats of all sequences at one place of the model: bounds the memory.
-MOST_FLOATS = 2**27
-# Of the gradients at all layers together.
-_GRADIENT_FLOATS = 2**28
-# Of one batch at one place.
-_BATCH_FLOATS = 4_000_000
+# Floats of one block of sequences at one place of the model.
+_BLOCK_FLOATS = 2**19
 _SEED = 0
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -73,16 +78,42 @@ class Calibration:
         """A model's output on all sequences at once, padding zeroed."""
         return padding_zeroed(model, model.answer(self.x, self.lengths), self.lengths)
 
+    def in_blocks(
+        self, model: SequenceModel, work: Callable[[slice, Calibration], Result]
+    ) -> list[Result]:
+        """``work`` on rows and their sequences, block by block, one thread for each core.
+
+        A block is worked on by one thread from its start to its end: threads that met within each
+        operation would wait for each other wherever others use the machine, too. Blocks do not
+        depend on the number of threads, so neither do results.
+        """
+        return map_batches(lambda rows: work(rows, self.part(rows)), self._blocks(model))
+
     def batches(self, model: SequenceModel) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-        """Rows, ``x`` and ``lengths`` of consecutive parts that fit the memory."""
-        size = max(1, _BATCH_FLOATS // _floats(model, self.x))
-        for start in range(0, len(self), size):
-            rows = slice(start, start + size)
-            yield rows, self.x[rows], None if self.lengths is None else self.lengths[rows]
+        """Rows, ``x`` and ``lengths`` of the blocks, one after another."""
+        for rows in self._blocks(model):
+            part = self.part(rows)
+            yield rows, part.x, part.lengths
+
+    def _blocks(self, model: SequenceModel) -> list[slice]:
+        size = max(1, _BLOCK_FLOATS // _floats(model, self.x))
+        return [slice(start, start + size) for start in range(0, len(self), size)]
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """What torch and BLAS compute is computed by the thread that calls."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def select(model: SequenceModel, x: Tensor, lengths: Tensor | None, source: str) -> Calibration:
-    """As many sequences, evenly chosen, as the memory that is meant for them holds.
+    """Sequences as a model takes them.
 
     Raises:
         S4EdgeError: the model does not take such sequences.
@@ -103,9 +134,7 @@ def select(model: SequenceModel, x: Tensor, lengths: Tensor | None, source: str)
         model.checked(x, lengths)
     except S4EdgeError as error:
         raise S4EdgeError(f"{source} does not fit: {error}") from error
-    most = max(16, MOST_FLOATS // _floats(model, x))
-    everything = Calibration(x, lengths, source, len(x), model.config.channels_first)
-    return everything.part(evenly(len(x), most)) if len(x) > most else everything
+    return Calibration(x, lengths, source, len(x), model.config.channels_first)
 
 
 def evenly(count: int, most: int) -> Int:
@@ -124,6 +153,7 @@ def _floats(model: SequenceModel, x: Tensor) -> int:
 def working_copy(model: SequenceModel) -> SequenceModel:
     """A copy to run often: convolutions in single precision, no gradients of parameters."""
     copied = copy.deepcopy(model).requires_grad_(False).eval()
+    copied.time_last = True
     for module in copied.modules():
         if isinstance(module, Systems):
             module.freeze_(torch.float32)
@@ -132,11 +162,12 @@ def working_copy(model: SequenceModel) -> SequenceModel:
 
 def output_on(model: SequenceModel, calibration: Calibration) -> Tensor:
     """(sequences, ...) a model's output, padding zeroed."""
-    with torch.no_grad():
-        parts = [
-            calibration.part(rows).output_of(model) for rows, _, _ in calibration.batches(model)
-        ]
-    return torch.cat(parts)
+
+    def output(rows: slice, part: Calibration) -> Tensor:
+        with torch.no_grad():
+            return part.output_of(model)
+
+    return torch.cat(calibration.in_blocks(model, output))
 
 
 class Passage:
@@ -149,19 +180,38 @@ class Passage:
 
     def __init__(self, model: SequenceModel, calibration: Calibration) -> None:
         self.model, self.calibration, self.at = model, calibration, 0
-        parts = [model.encode(x, lengths) for _, x, lengths in calibration.batches(model)]
-        self.hidden = torch.cat(parts)
+        self._hidden: Tensor | None = None
+        self._pass(lambda rows, part: model.encode(part.x, part.lengths))
+
+    @property
+    def hidden(self) -> Tensor:
+        """(sequences, length, features) what enters the next block, until they `advance`."""
+        assert self._hidden is not None
+        return self._hidden
 
     def inputs(self, backward: bool = False) -> Tensor:
-        """(features, sequences, length) what the systems of the next block read."""
-        block = self.model.blocks[self.at]
-        u = self._batched(block.before)
+        """(features, sequences, length) what the systems of the next block read.
+
+        It may lie where the sequences do, until they `advance`.
+        """
+        block, u = self.model.blocks[self.at], self.hidden
+        if block.config.norm_placement == "pre":
+            before = _Gathered(len(u))
+
+            def work(rows: slice, part: Calibration) -> None:
+                with torch.no_grad():
+                    before.put(rows, block.before(self._at(rows)).mT)
+
+            self.calibration.in_blocks(self.model, work)
+            assert before.whole is not None
+            u = before.whole.mT
         lengths = lengths_entering(self.model, self.calibration.lengths)[self.at]
         return _ends_together(reversed_input(u) if backward else u, lengths)
 
     def advance(self) -> None:
         """Through the next block."""
-        self.hidden = self._batched(self.model.blocks[self.at])
+        block = self.model.blocks[self.at]
+        self._pass(lambda rows, part: block(self._at(rows)))
         self.at += 1
 
     def output(self) -> Tensor:
@@ -170,19 +220,53 @@ class Passage:
         Returns:
             (sequences, d_output) with pooling, else (sequences, length, d_output).
         """
-        model, lengths = self.model, self.calibration.lengths
-        outputs = []
-        for rows, _, _ in self.calibration.batches(model):
-            h, ends = self.hidden[rows], None if lengths is None else lengths[rows]
-            for block in list(model.blocks)[self.at :]:
-                h = block(h)
-            y = model.decode(model.norm(h), self.calibration.length, ends)
-            outputs.append(padding_zeroed(model, y, ends))
-        return torch.cat(outputs)
+        model = self.model
 
-    def _batched(self, function: Callable[[Tensor], Tensor]) -> Tensor:
-        batches = self.calibration.batches(self.model)
-        return torch.cat([function(self.hidden[rows]) for rows, _, _ in batches])
+        def rest(rows: slice, part: Calibration) -> Tensor:
+            with torch.no_grad():
+                h = self._at(rows)
+                for block in list(model.blocks)[self.at :]:
+                    h = block(h)
+                y = model.decode(norm(model.norm, h), part.length, part.lengths)
+                return padding_zeroed(model, y, part.lengths)
+
+        return torch.cat(self.calibration.in_blocks(model, rest))
+
+    def _at(self, rows: slice) -> Tensor:
+        return self.hidden[rows]
+
+    def _pass(self, function: Callable[[slice, Calibration], Tensor]) -> None:
+        """Replace the sequences, block by block, where they lie if they keep their shape."""
+        after = _Gathered(len(self.calibration))
+
+        def work(rows: slice, part: Calibration) -> None:
+            with torch.no_grad():
+                new = function(rows, part)
+                old = self._hidden
+                if old is not None and old.shape[1:] == new.shape[1:]:
+                    old[rows] = new
+                else:
+                    after.put(rows, new.mT)
+
+        self.calibration.in_blocks(self.model, work)
+        if after.whole is not None:
+            self._hidden = after.whole.mT
+
+
+class _Gathered:
+    """Sequences, (sequences, features, length), put together from blocks."""
+
+    def __init__(self, count: int, dtype: torch.dtype | None = None) -> None:
+        self.whole: Tensor | None = None
+        self._count, self._dtype, self._lock = count, dtype, threading.Lock()
+
+    def put(self, rows: slice, part: Tensor) -> None:
+        """Some of them, of the same shape as the others."""
+        with self._lock:
+            if self.whole is None:
+                shape = (self._count, *part.shape[1:])
+                self.whole = torch.empty(shape, dtype=self._dtype or part.dtype)
+        self.whole[rows] = part
 
 
 def lengths_entering(model: SequenceModel, lengths: Tensor | None) -> list[Tensor | None]:
@@ -202,9 +286,9 @@ def padding_zeroed(model: SequenceModel, y: Tensor, lengths: Tensor | None) -> T
 
 def _ends_together(u: Tensor, lengths: Tensor | None) -> Tensor:
     """(sequences, length, features) to (features, sequences, length), zeros before the start."""
-    out = u.permute(2, 0, 1).contiguous()
+    out = u.permute(2, 0, 1)
     if lengths is not None:
-        length = u.shape[1]
+        length, out = u.shape[1], out.clone()
         for row, end in enumerate(lengths.tolist()):
             out[:, row] = torch.cat([out.new_zeros(len(out), length - end), out[:, row, :end]], 1)
     return out
@@ -217,7 +301,7 @@ def autocorrelation(u: Tensor) -> Float:
         u: (sequences, length).
     """
     length = u.shape[1]
-    power = torch.fft.rfft(u.double(), n=2 * length).abs().square().sum(dim=0)
+    power = power_of(transform(u))
     out: Float = torch.fft.irfft(power, n=2 * length)[:length].numpy()
     return out
 
@@ -230,12 +314,13 @@ class Gradients:
     of the output's error.
 
     Attributes:
-        of: by block, (channels, rows, length) float32, ends together.
-        rows: (rows,) the sequences of the calibration that they are of.
+        of: by block, (channels, sequences, length) bfloat16, ends together: what is made of them
+            are sums over thousands of samples.
+        output: (sequences, ...) of the model, padding zeroed.
     """
 
     of: list[Tensor]
-    rows: Int
+    output: Tensor
 
 
 def output_gradients(
@@ -243,33 +328,38 @@ def output_gradients(
     calibration: Calibration,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Gradients:
-    """One backward pass per batch, over as many sequences as memory is meant for.
+    """One pass forward and backward for each sequence.
 
     Args:
         model: a `working_copy`.
         calibration: the sequences.
         progress: called with the fraction done.
     """
-    width = sum(block.systems.channels for block in model.config.blocks)
-    length = calibration.length
-    rows = evenly(len(calibration), max(16, _GRADIENT_FLOATS // (width * length)))
-    part = calibration.part(rows)
-    generator = torch.Generator().manual_seed(_SEED)
-    parts: list[list[Tensor]] = [[] for _ in model.blocks]
-    for batch, x, lengths in part.batches(model):
-        h = model.encode(x, lengths).requires_grad_()
-        answers = []
-        entering = lengths_entering(model, lengths)
-        for block in model.blocks:
-            u = block.before(h)
-            y = block.respond(u)
-            answers.append(y)
-            h = block.after(h, u, y)
-        decoded = model.decode(model.norm(h), calibration.length, lengths)
-        out = padding_zeroed(model, decoded, lengths)
-        signs = torch.randint(0, 2, out.shape, generator=generator).to(out.dtype) * 2 - 1
-        gradients = torch.autograd.grad((signs * out).sum(), answers)
-        for each, gradient, ends in zip(parts, gradients, entering, strict=False):
-            each.append(_ends_together(gradient.float(), ends))
-        progress(min(batch.stop, len(rows)) / len(rows))
-    return Gradients([torch.cat(each, dim=1) for each in parts], rows)
+    found = [_Gathered(len(calibration), torch.bfloat16) for _ in model.blocks]
+    done = 0
+
+    def both_ways(rows: slice, part: Calibration) -> Tensor:
+        nonlocal done
+        with torch.enable_grad():
+            h = model.encode(part.x, part.lengths).requires_grad_()
+            answers = []
+            for block in model.blocks:
+                u = block.before(h)
+                y = block.respond(u)
+                answers.append(y)
+                h = block.after(h, u, y)
+            out = model.decode(norm(model.norm, h), part.length, part.lengths)
+            out = padding_zeroed(model, out, part.lengths)
+            generator = torch.Generator().manual_seed(_SEED + rows.start)
+            signs = torch.randint(0, 2, out.shape, generator=generator).to(out.dtype) * 2 - 1
+            gradients = torch.autograd.grad((signs * out).sum(), answers)
+        entering = lengths_entering(model, part.lengths)
+        for into, gradient, ends in zip(found, gradients, entering, strict=False):
+            into.put(rows, _ends_together(gradient, ends).transpose(0, 1))
+        done += len(part)
+        progress(done / len(calibration))
+        return out.detach()
+
+    output = torch.cat(calibration.in_blocks(model, both_ways))
+    of = [each.whole.transpose(0, 1) for each in found if each.whole is not None]
+    return Gradients(of, output)

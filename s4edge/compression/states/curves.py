@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from s4edge.arrays import Float, Int
 from s4edge.compression.states.allocation import Curves
@@ -46,8 +45,7 @@ def error_curves(candidates: Candidates, error: LayerError, refined: bool) -> Cu
                 out[column] = _error_of(unit, int(h), starts[order], measured, refined)
         return out
 
-    with threadpool_limits(1):
-        errors = np.stack(map_batches(curve, batches_of(np.arange(len(states)), 1)))
+    errors = np.stack(map_batches(curve, batches_of(np.arange(len(states)), 1)))
     known = np.broadcast_to([0, *_ORDERS], (len(states), len(_ORDERS) + 1))
     return Curves(np.column_stack([known, states]), errors)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from s4edge.arrays import Float, Int
 from s4edge.compression.states.calibration import Passage, working_copy
@@ -66,7 +65,7 @@ def layer_by_layer(
     original = Passage(observed.model, observed.sample)
     reached = Passage(working, observed.sample)
     # What the layers reduced so far do to the projections of the output.
-    change = np.zeros(len(observed.gradients.rows))
+    change = np.zeros(len(observed.sample))
     fitted = Fitted([], [])
     for index, (each, wanted) in enumerate(zip(candidates, orders, strict=True)):
         unit = each.unit
@@ -111,10 +110,9 @@ def _fit(
         kernel[0] += feedthrough
         return modes, feedthrough, projected.values(error.stable_kernel(h) - kernel)
 
-    with threadpool_limits(1):
-        fits = map_batches(fit, batches_of(changed, 1))
+    fits = map_batches(fit, batches_of(changed, 1))
     parts = [candidate.modes.select(~np.isin(candidate.modes.channel, changed))]
-    change = np.zeros(len(error.signals.rows))
+    change = np.zeros(error.signals.original.shape[1])
     for h, (modes, feedthrough, its_change) in zip(changed, fits, strict=True):
         parts.append(
             dataclasses.replace(

@@ -23,6 +23,8 @@ from s4edge.arrays import Float, Int
 
 # Of the rows, float32 or float64, and of functions that are multiplied by them.
 Rows = NDArray[Any]
+# Sequences whose squares are summed in single precision, before sums go on in double.
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -156,20 +158,46 @@ def output_error(u: Tensor, y: Tensor, lags: int) -> KernelError:
 
 def error_of_spectra(u: Tensor, y: Tensor, lags: int) -> KernelError:
     """`output_error` of what `transform` made of the signals; ``y`` may go on behind the end."""
-    n = 2 * (u.shape[1] - 1)
-    sums = torch.stack([_total(u, u), _total(u, y)])
-    first, target = torch.fft.irfft(sums, n=n)[:, :lags].numpy()
-    power = _total(u, u).real.numpy()
+    return _error_of_sums(power_of(u), _total(u.conj() * y), power_of(y), lags)
+
+
+def error_of_response(u: Tensor, response: Tensor, lags: int) -> KernelError:
+    """The same where the output is that of a kernel with that spectrum, (frequencies,).
+
+    All is formed of one sum over sequences: the kernel's own error is zero to the last digit.
+    """
+    power = power_of(u)
+    wanted = response.to(torch.complex128)
+    return _error_of_sums(power, power * wanted, power * wanted.abs().square(), lags)
+
+
+def _error_of_sums(power: Tensor, cross: Tensor, energy: Tensor, lags: int) -> KernelError:
+    """Of sums over sequences at each frequency: ``|u|^2``, ``conj(u) y``, ``|y|^2``."""
+    n = 2 * (len(power) - 1)
+    first, target = torch.fft.irfft(torch.stack([power + 0j, cross]), n=n)[:, :lags].numpy()
+    diagonal = power.numpy()
     if 2 * lags < n:
         # The same Toeplitz matrix, smaller.
-        power = scipy.fft.rfft(np.concatenate([first, [0], first[:0:-1]])).real
-    energy = float(_total(y, y).real.numpy() @ _of_each(n))
-    return KernelError(power, target, energy, np.zeros((0, lags), np.float32), np.zeros(0))
+        diagonal = scipy.fft.rfft(np.concatenate([first, [0], first[:0:-1]])).real
+    total = float(energy.numpy() @ _of_each(n))
+    return KernelError(diagonal, target, total, np.zeros((0, lags), np.float32), np.zeros(0))
 
 
-def _total(u: Tensor, y: Tensor) -> Tensor:
-    """(frequencies,) complex128 ``sum conj(u) y`` over sequences."""
-    return (u.conj() * y).sum(0, dtype=torch.complex128)
+def power_of(u: Tensor) -> Tensor:
+    """(frequencies,) float64 ``sum |u|^2`` over sequences of spectra, (sequences, frequencies)."""
+    return _total_of(torch.view_as_real(u).square()).sum(1)
+
+
+def _total(products: Tensor) -> Tensor:
+    """(frequencies,) complex128, summed over sequences."""
+    return torch.view_as_complex(_total_of(torch.view_as_real(products)))
+
+
+def _total_of(values: Tensor) -> Tensor:
+    """(...) float64 sum over the first axis: a few at a time before they are widened."""
+    whole = len(values) // _AT_ONCE * _AT_ONCE
+    few = values[:whole].unflatten(0, (-1, _AT_ONCE)).sum(1) if whole else values[:0]
+    return few.double().sum(0) + values[whole:].double().sum(0)
 
 
 def with_later(error: KernelError, later: Int, aim: Float, share: float) -> KernelError:

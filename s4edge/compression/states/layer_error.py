@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s4edge.arrays import Float, Int
+from s4edge.arrays import Float
 from s4edge.compression.states.kernel_error import (
     KernelError,
     Projected,
+    error_of_response,
     error_of_spectra,
     transform,
     with_later,
@@ -43,8 +44,7 @@ class LayerSignals:
     Attributes:
         original: (features, sequences, length) what they read in the original model.
         reached: the same of the model as it is reduced so far.
-        gradient: (channels, rows, length) of projections of the output, see `Gradients`.
-        rows: (rows,) the sequences that those are of.
+        gradient: (channels, sequences, length) of projections of the output, see `Gradients`.
         counted: samples of all sequences that count.
         energy: mean square of the model's output, per sequence: errors are relative to it.
     """
@@ -52,7 +52,6 @@ class LayerSignals:
     original: Tensor
     reached: Tensor
     gradient: Tensor
-    rows: Int
     counted: int
     energy: float
 
@@ -104,19 +103,27 @@ class LayerError:
         """Of channel ``h``."""
         signals = self.signals
         u, reached = self._inputs(h)
-        of_reached = transform(reached)
-        of_aim = (of_reached if reached is u else transform(u)) * self._response(h, self.kernel[h])
+        of_reached, response = transform(reached), self._response(h, self.kernel[h])
         if self.growing is not None:
             # Growing modes stay as they are: what is left is for the others.
-            of_aim = of_aim - of_reached * self._response(h, self.growing[h], direct=False)
+            kept = self._response(h, self.growing[h], direct=False)
+        if reached is u:
+            response = response if self.growing is None else response - kept
+            of_aim = of_reached * response
+            own = error_of_response(of_reached, response, self.lags)
+        else:
+            of_aim = transform(u) * response
+            if self.growing is not None:
+                of_aim -= of_reached * kept
+            own = error_of_spectra(of_reached, of_aim, self.lags)
         gradient = signals.gradient[h].to(u.dtype)
         # Per sequence, and of as many samples as count on average.
         sensitivity = float(gradient.square().sum(dtype=torch.float64))
         sensitivity *= len(u) / signals.counted / len(gradient) / signals.energy
-        own = error_of_spectra(of_reached, of_aim, self.lags).scaled(sensitivity / len(u))
+        own = own.scaled(LOCAL_SHARE * sensitivity / len(u))
         power = float(reached.square().sum(dtype=torch.float64))
         noise = _NOISE * sensitivity * power / len(u)
-        own = with_later(own.scaled(LOCAL_SHARE), self.later, self.aim[h], noise)
+        own = with_later(own, self.later, self.aim[h], noise)
         projected = self._projected(gradient, of_reached, of_aim)
         mixed = own.plus(projected.error().scaled(1 - LOCAL_SHARE))
         return ChannelError(mixed, projected)
@@ -130,13 +137,10 @@ class LayerError:
 
     def _projected(self, gradient: Tensor, of_reached: Tensor, of_aim: Tensor) -> Projected:
         scale = 1 / np.sqrt(len(gradient) * self.signals.energy)
-        if len(gradient) < len(of_reached):
-            chosen = torch.from_numpy(self.signals.rows)
-            of_reached, of_aim = of_reached[chosen], of_aim[chosen]
         return Projected.of_spectra(of_reached, of_aim, transform(gradient * scale), self.lags)
 
     def _response(self, h: int, kernel: Float, direct: bool = True) -> Tensor:
-        """The spectrum of a kernel of channel ``h``, with its feed-through unless not ``direct``."""
+        """The spectrum of a kernel of channel ``h``, with its feed-through if ``direct``."""
         signals = self.signals.original
         padded = np.zeros(signals.shape[2])
         padded[: len(kernel)] = kernel

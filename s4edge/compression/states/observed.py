@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,13 +25,15 @@ from s4edge.compression.states.calibration import (
 from s4edge.compression.states.layer_error import LayerError, LayerSignals
 from s4edge.compression.states.unit import Unit, install, systems_of
 from s4edge.errors import S4EdgeError
+from s4edge.model.history import CalibratedOn
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.progress import Progress
+from s4edge.systems.parallel import map_batches
 
-# Samples of all sequences together that layers are fitted to: more would add time, not accuracy.
-_SAMPLES = 2**20
-# Sequences on which the error of the model's output is measured layer by layer.
-_CHECKED = 128
+# Sequences that layers are fitted to, at least, and samples of all of them together.
+_LEAST, _SAMPLES = 64, 2**19
+# Of those on which the error of the output is measured, and of those where it is layer by layer.
+_MEASURED, _LAYER_BY_LAYER = 2**19, 2**17
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Observed:
         model: a `working_copy`.
         calibration: all sequences.
         sample: those that layers are fitted to.
-        output: of the model on all sequences.
+        measured: those that the output's error is measured on, others as far as there are.
+        output: of the model on ``measured``.
         energy: mean square of the output, per sequence.
         gradients: of projections of the output on ``sample``.
     """
@@ -50,9 +53,15 @@ class Observed:
     model: SequenceModel
     calibration: Calibration
     sample: Calibration
+    measured: Calibration
     output: Tensor
     energy: float
     gradients: Gradients
+
+    def told(self) -> CalibratedOn:
+        """What a model's history tells of the sequences: how many were looked at."""
+        others = 0 if self.measured is self.sample else len(self.measured)
+        return replace(self.calibration.told(), sequences=len(self.sample) + others)
 
     def use(self, unit: Unit, u: Tensor, horizon: int | None) -> Use:
         """Of a unit's channels.
@@ -63,7 +72,7 @@ class Observed:
             horizon: samples for which kernels are used, None for the sequences' length.
         """
         inputs = unit.systems.config.inputs or range(unit.stable.channels)
-        rho: Float = np.stack([autocorrelation(each) for each in u]) / self._counted(unit, u)
+        rho: Float = np.stack(map_batches(autocorrelation, u.unbind())) / self._counted(unit, u)
         return Use(rho[list(inputs)], horizon or u.shape[2])
 
     def layer_error(self, unit: Unit, original: Tensor, reached: Tensor) -> LayerError:
@@ -73,7 +82,6 @@ class Observed:
             original,
             reached,
             gradient.flip(2) if unit.backward else gradient,
-            self.gradients.rows,
             self._counted(unit, original),
             self.energy,
         )
@@ -81,17 +89,18 @@ class Observed:
 
     def error_by_unit(self, small: SequenceModel, units: list[Unit]) -> list[float]:
         """Relative error of the output on a few sequences, up to each unit reduced."""
-        part = self.sample.part(evenly(len(self.sample), _CHECKED))
+        part = self.measured.part(
+            evenly(len(self.measured), max(16, _LAYER_BY_LAYER // self.measured.length))
+        )
         mixed, out = copy.deepcopy(self.model), []
-        with torch.no_grad():
-            aim = output_on(mixed, part)
-            passage = Passage(mixed, part)
-            for unit in units:
-                while passage.at < unit.block:
-                    passage.advance()
-                systems = copy.deepcopy(systems_of(small, unit)).freeze_(torch.float32)
-                install(mixed.blocks[unit.block], unit, systems)
-                out.append(relative_error(passage.output(), aim))
+        aim = output_on(mixed, part)
+        passage = Passage(mixed, part)
+        for unit in units:
+            while passage.at < unit.block:
+                passage.advance()
+            systems = copy.deepcopy(systems_of(small, unit)).freeze_(torch.float32)
+            install(mixed.blocks[unit.block], unit, systems)
+            out.append(relative_error(passage.output(), aim))
         return out
 
     def _counted(self, unit: Unit, u: Tensor) -> int:
@@ -106,18 +115,23 @@ def observe(model: SequenceModel, calibration: Calibration, progress: Progress) 
     Raises:
         S4EdgeError: its output there is zero, NaN or infinite.
     """
-    working = working_copy(model)
-    output = output_on(working, calibration)
-    energy = float(output.double().square().sum()) / len(calibration)
+    working, length = working_copy(model), calibration.length
+    chosen = evenly(len(calibration), max(_LEAST, _SAMPLES // length))
+    sample = calibration.part(chosen)
+    gradients = output_gradients(working, sample, progress)
+    energy = float(gradients.output.double().square().sum()) / len(sample)
     if not np.isfinite(energy) or energy == 0:
         what = "zero throughout" if energy == 0 else "NaN or infinite in places"
         raise S4EdgeError(
             f"the model's output on {calibration.source} is {what}: it cannot be calibrated there"
         )
-    length = calibration.length
-    sample = calibration.part(evenly(len(calibration), max(64, _SAMPLES // length)))
-    gradients = output_gradients(working, sample, progress)
-    return Observed(working, calibration, sample, output, energy, gradients)
+    measured, output = sample, gradients.output
+    others = np.setdiff1d(np.arange(len(calibration)), chosen)
+    if len(others) >= _LEAST:
+        most = max(_LEAST, _MEASURED // length)
+        measured = calibration.part(others[evenly(len(others), most)])
+        output = output_on(working, measured)
+    return Observed(working, calibration, sample, measured, output, energy, gradients)
 
 
 def relative_error(y: Tensor, aim: Tensor) -> float:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from s4edge.compression.states.calibration import Calibration, evenly, output_on
-from s4edge.compression.states.unit import systems_of, units_of
+from s4edge.compression.states.unit import Unit, systems_of, units_of
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems.diagonal import DiagonalSystems
 from s4edge.progress import Progress, silent
@@ -74,8 +74,10 @@ def descend(
         progress: called with the fraction done.
     """
     model.set_fast(True)
-    _descend(model, original, calibration, aim, steps, progress)
-    model.set_fast(False)
+    try:
+        _descend(model, original, calibration, aim, steps, progress)
+    finally:
+        model.set_fast(False)
 
 
 def _descend(
@@ -86,7 +88,10 @@ def _descend(
     steps: int,
     progress: Progress,
 ) -> None:
-    reduced = list(_reduced(model, original))
+    units = _reduced(model, original)
+    reduced = [(systems_of(model, unit), unit.systems) for unit in units]
+    lengths = model.config.samples_entering(calibration.length)
+    places = [(systems_of(model, unit), lengths[unit.block]) for unit in units]
     batches = _batches(len(aim))
     chosen = evenly(len(aim), _CHECKED)
     checked, checked_aim = calibration.part(chosen), aim[torch.from_numpy(chosen)]
@@ -97,10 +102,10 @@ def _descend(
         before = [parameter.detach().clone() for parameter in parameters]
         for count in range(1, steps + 1):
             rows = next(batches)
-            y = calibration.part(rows.numpy()).output_of(model)
-            loss = (y - aim[rows]).square().sum() / aim[rows].square().sum()
+            part = calibration.part(rows.numpy())
+            gradients = _gradients(model, places, part, aim[rows], parameters)
             falling = rate * 0.5 * (1 + math.cos(math.pi * (count - 1) / steps))
-            for each, gradient in zip(moving, torch.autograd.grad(loss, parameters), strict=True):
+            for each, gradient in zip(moving, gradients, strict=True):
                 each.step(gradient, count, falling)
             progress((turn + count / steps) / _ROUNDS)
         found = _error(model, checked, checked_aim)
@@ -111,6 +116,46 @@ def _descend(
             with torch.no_grad():
                 for parameter, value in zip(parameters, before, strict=True):
                     parameter.copy_(value)
+
+
+def _gradients(
+    model: SequenceModel,
+    systems: list[tuple[DiagonalSystems, int]],
+    calibration: Calibration,
+    aim: Tensor,
+    parameters: list[Tensor],
+) -> list[Tensor]:
+    """Of the relative squared error of the output on some sequences.
+
+    Kernels are formed once; sequences are worked on block by block, each by one thread, and give
+    gradients by the kernels.
+
+    Args:
+        model: reduced.
+        systems: those that move, and the length of what they read.
+        calibration: the sequences.
+        aim: as for `descend`, of these sequences.
+        parameters: of ``systems``.
+    """
+    scale = float(aim.square().sum())
+    with torch.enable_grad():
+        responses = [each.response(length) for each, length in systems]
+    leaves = [response.detach().requires_grad_() for response in responses]
+    for (each, length), leaf in zip(systems, leaves, strict=True):
+        each.hold_({length: (leaf, None)})
+
+    def of_leaves(rows: slice, part: Calibration) -> tuple[Tensor, ...]:
+        with torch.enable_grad():
+            loss = (part.output_of(model) - aim[rows]).square().sum() / scale
+            return torch.autograd.grad(loss, leaves)
+
+    try:
+        parts = calibration.in_blocks(model, of_leaves)
+    finally:
+        for each, _ in systems:
+            each.hold_(None)
+    sums = [torch.stack(each).sum(0) for each in zip(*parts, strict=True)]
+    return list(torch.autograd.grad(responses, parameters, sums))
 
 
 def _batches(count: int) -> Iterator[Tensor]:
@@ -126,14 +171,13 @@ def _error(model: SequenceModel, calibration: Calibration, aim: Tensor) -> float
     return error if math.isfinite(error) else math.inf
 
 
-def _reduced(
-    model: SequenceModel, original: SequenceModel
-) -> Iterator[tuple[DiagonalSystems, DiagonalSystems]]:
-    """The systems that have fewer states than before, and what they were."""
-    for unit in units_of(original):
-        systems, reference = systems_of(model, unit), unit.systems
-        if systems.config.real_states < reference.config.real_states:
-            yield systems, reference
+def _reduced(model: SequenceModel, original: SequenceModel) -> list[Unit]:
+    """The units of the original that have fewer states in the model."""
+    return [
+        unit
+        for unit in units_of(original)
+        if systems_of(model, unit).config.real_states < unit.systems.config.real_states
+    ]
 
 
 def _moving(systems: DiagonalSystems, reference: DiagonalSystems) -> Iterator[_Moving]:

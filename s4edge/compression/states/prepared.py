@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from s4edge.arrays import Float, Int
 from s4edge.compression.states.allocation import Curves, Walk, walk
 from s4edge.compression.states.base import ReductionMethod, Use
-from s4edge.compression.states.calibration import Calibration, Passage
+from s4edge.compression.states.calibration import Calibration, Passage, one_thread_each
 from s4edge.compression.states.candidates import Candidates
 from s4edge.compression.states.curves import error_curves
 from s4edge.compression.states.methods.registry import METHODS
@@ -118,7 +117,8 @@ def prepare(
         raise S4EdgeError("the model has no diagonal systems: there are no states to take away")
     method, horizon = METHODS[settings.method], settings.horizon or model.config.length
     if calibration is not None:
-        return _calibrated(model, settings, method, horizon, calibration, progress)
+        with one_thread_each():
+            return _calibrated(model, settings, method, horizon, calibration, progress)
     progress(1)
     use = Use(horizon=horizon)
     return Prepared(model, settings, [Candidates(method, unit, use) for unit in units_of(model)])
@@ -136,17 +136,16 @@ def _calibrated(
     units = units_of(model)
     candidates: list[Candidates] = []
     curves: list[Curves] = []
-    with torch.no_grad():
-        passage = Passage(observed.model, observed.sample)
-        for unit in units:
-            while passage.at < unit.block:
-                passage.advance()
-            u = passage.inputs(unit.backward)
-            candidates.append(Candidates(method, unit, observed.use(unit, u, horizon)))
-            if settings.allocated:
-                error = observed.layer_error(unit, u, u)
-                curves.append(error_curves(candidates[-1], error, settings.refined))
-            progress(0.4 + 0.6 * len(candidates) / len(units))
+    passage = Passage(observed.model, observed.sample)
+    for unit in units:
+        while passage.at < unit.block:
+            passage.advance()
+        u = passage.inputs(unit.backward)
+        candidates.append(Candidates(method, unit, observed.use(unit, u, horizon)))
+        if settings.allocated:
+            error = observed.layer_error(unit, u, u)
+            curves.append(error_curves(candidates[-1], error, settings.refined))
+        progress(0.4 + 0.6 * len(candidates) / len(units))
     budget = _budget(units, curves) if settings.allocated else None
     progress(1)
     return Prepared(model, settings, candidates, observed, budget)

@@ -7,10 +7,12 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-
 from s4edge.arrays import Float, Int
-from s4edge.compression.states.calibration import output_on, working_copy
+from s4edge.compression.states.calibration import (
+    one_thread_each,
+    output_on,
+    working_copy,
+)
 from s4edge.compression.states.candidates import Candidate
 from s4edge.compression.states.certificates import certify
 from s4edge.compression.states.fitting import layer_by_layer
@@ -93,7 +95,8 @@ def _reduced(prepared: Prepared, size: _Size, progress: Progress) -> SequenceMod
             candidates.append(candidate)
             progress((index + 1) / len(prepared.candidates))
     else:
-        along = _along_data(prepared, small, size, observed, progress)
+        with one_thread_each():
+            along = _along_data(prepared, small, size, observed, progress)
         candidates = along.candidates
     _set_configuration(small)
     entry = Compression(
@@ -102,7 +105,7 @@ def _reduced(prepared: Prepared, size: _Size, progress: Progress) -> SequenceMod
         refine=settings.refined,
         state=size.state,
         tolerance=size.tolerance,
-        calibration=None if observed is None else observed.calibration.told(),
+        calibration=None if observed is None else observed.told(),
         output_error=None if along is None else along.error,
         layers=tuple(_layers(prepared, small, candidates, along)),
     )
@@ -142,19 +145,20 @@ def _along_data(
     def put(unit: Unit, orders: Int, candidate: Candidate) -> Systems:
         return _put(prepared, small, size, unit, orders, candidate)
 
-    with torch.no_grad():
-        fitted = layer_by_layer(
-            prepared.model, prepared.candidates, size.orders, observed, refined, put,
-            part_of(progress, 0, 2),
-        )  # fmt: skip
+    fitted = layer_by_layer(
+        prepared.model, prepared.candidates, size.orders, observed, refined, put,
+        part_of(progress, 0, 2),
+    )  # fmt: skip
     _set_configuration(small)
-    aim, calibration = observed.output, observed.calibration
+    aim, calibration = observed.output, observed.measured
     candidates, before_descent = fitted.candidates, None
     after = output_on(working_copy(small), calibration)
     found = relative_error(after, aim)
     if refined and found > _NOT_LINEAR:
         before_descent = found
-        descend(small, prepared.model, calibration, aim, _DESCENT, part_of(progress, 1, 2))
+        everything = observed.calibration
+        all_aims = output_on(observed.model, everything)
+        descend(small, prepared.model, everything, all_aims, _DESCENT, part_of(progress, 1, 2))
         after = output_on(working_copy(small), calibration)
         found = relative_error(after, aim)
         candidates = [

@@ -182,7 +182,7 @@ class _Normal:
 def _functions(poles: MovablePoles, lags: int, later: Int) -> Float:
     """(2 p + q, lags + points) Re a^k and -Im a^k of the pairs, a^k of the real poles.
 
-    Powers are products of two short tables: an exponential for each would take as long as all else.
+    Powers are products of two short tables: exponentials would take as long as all else.
     """
     p, q = len(poles.angle), len(poles.sign)
     step = max(1, math.isqrt(lags))
@@ -192,7 +192,10 @@ def _functions(poles: MovablePoles, lags: int, later: Int) -> Float:
     powers = coarse[:, :, None] * fine[:, None, :]
     powers = powers.reshape(p + q, coarse.shape[1] * step)
     out = np.empty((2 * p + q, lags + len(later)))
-    for part, columns in ((powers[:, :lags], slice(0, lags)), (np.exp(log_pole * later), slice(lags, None))):
+    for part, columns in (
+        (powers[:, :lags], slice(0, lags)),
+        (np.exp(log_pole * later), slice(lags, None)),
+    ):
         out[:p, columns] = part[:p].real
         np.negative(part[:p].imag, out=out[p : 2 * p, columns])
         out[2 * p :, columns] = part[p:].real

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from s4edge.compression.states.kernel_error import KernelError, Projected, output_error, with_later
+from s4edge.compression.states.kernel_error import (
+    KernelError,
+    Projected,
+    error_of_response,
+    output_error,
+    transform,
+    with_later,
+)
 
 SEQUENCES, LENGTH, SILENCE = 5, 23, 25
 
@@ -61,3 +68,21 @@ def test_later_lags_count_by_themselves() -> None:
     kernel = np.array([9.0, 9.0, 9.0, 3.0, 0.0])
     assert longer.of(kernel) == pytest.approx(0.5 * (2 * 2.0**2 + 3 * 2.0**2))
     assert longer.scaled(2).of(kernel) == pytest.approx(2 * longer.of(kernel))
+
+
+def test_sums_of_spectra_in_either_precision() -> None:
+    """A channel's own output is matched to the last digit; single precision costs the rest."""
+    rng = np.random.default_rng(0)
+    u = np.pad(rng.normal(size=(29, LENGTH)).cumsum(axis=1), [(0, 0), (0, SILENCE)])
+    kernel = rng.normal(size=LENGTH)
+    other = rng.normal(size=LENGTH)
+    y = naive(u, kernel)
+    response = transform(torch.from_numpy(np.pad(kernel, (0, SILENCE))))
+    for dtype, rel in ((np.float64, 1e-12), (np.float32, 1e-6)):
+        spectra = transform(torch.from_numpy(u.astype(dtype)))
+        own = error_of_response(spectra, response, LENGTH)
+        by_signal = output_error(*(torch.from_numpy(each.astype(dtype)) for each in (u, y)), LENGTH)
+        expected = ((naive(u, other) - y) ** 2).sum()
+        assert own.of(other) == pytest.approx(expected, rel=rel)
+        assert by_signal.of(other) == pytest.approx(expected, rel=rel)
+        assert own.of(kernel) <= 1e-12 * own.constant
