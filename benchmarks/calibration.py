@@ -85,20 +85,22 @@ def compress_case(case: Case, shared: Path, threads: int | None) -> dict[str, An
 
         torch.set_num_threads(threads)
     import s4edge
+    from s4edge.bench.machine.memory import peak_rss_bytes
     from s4edge.model.history import to_json
 
     model, samples, test = trained(case, shared) if case.checkpoint else random(case)
     s4edge.compress(model, 8)  # what is loaded late is not counted either
+    out = {"bytes_before": peak_rss_bytes()}
     before = resource.getrusage(resource.RUSAGE_SELF)
     started = time.perf_counter()
     small = s4edge.compress(model, case.state, calibration=samples, allocate="sensitivity")
     seconds = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_SELF)
     entry = to_json(small.provenance.history[-1])
-    out = {
+    out |= {
         "seconds": seconds,
         "processor": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-        "bytes": after.ru_maxrss * 1024,
+        "bytes": peak_rss_bytes(),
         "real_states": small.config.real_states,
         "sequences": entry["calibration"]["sequences"],
         **{

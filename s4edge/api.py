@@ -58,6 +58,7 @@ def compress(
     tolerance: float | None = None,
     refine: bool | None = None,
     horizon: int | None = None,
+    memory: int | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> SequenceModel:
     """A copy of a model with the smaller state size ``state``, or compressed step by step.
@@ -75,9 +76,11 @@ def compress(
         tolerance: instead of ``state``.
         refine: None for wherever it helps.
         horizon: samples for which kernels are used.
+        memory: bytes that calibration may take beside model and data; None for half of what is
+            free.
         progress: called with the fraction done.
     """
-    chosen = None if calibration is None else inputs.calibration_of(model, calibration)
+    chosen = None if calibration is None else inputs.calibration_of(model, calibration, memory)
     if steps is not None:
         if state is not None or tolerance is not None:
             raise S4EdgeError("give either steps or a state size or a tolerance")

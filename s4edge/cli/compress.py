@@ -65,6 +65,7 @@ def compress(
     rate_tolerance: float | None,
     method: str,
     calibrate: str | None,
+    memory: int | None,
     allocate: str,
     refine: bool | None,
     horizon: int | None,
@@ -97,13 +98,13 @@ def compress(
         size += f"-s{state}" if state is not None else f"-t{tolerance:g}"
     suffix = ".pt" if layout == "upstream" else ".safetensors"
     path = path or Path(f"{model_stem(model)}{size}{suffix}")
-    facts, audience = parse_assignments(assignments), terminal.audience()
+    facts, audience = parse_assignments(assignments), terminal.audience(verbose)
     if layout == "upstream":
         from s4edge.workflows.to_upstream import compress_to_upstream
 
         wrong = _only_for_s4edge(
-            tolerance=tolerance, calibrate=calibrate, horizon=horizon, report=report,
-            refine=refine or None, finetune=finetune, rate=rate,
+            tolerance=tolerance, calibrate=calibrate, memory=memory, horizon=horizon,
+            report=report, refine=refine or None, finetune=finetune, rate=rate,
             allocate=None if allocate == "uniform" else allocate,
         )  # fmt: skip
         if wrong or state is None:
@@ -129,6 +130,7 @@ def compress(
             path,
             facts=facts,
             calibrate=calibrate,
+            memory=memory,
             finetune=finetune,
             epochs=epochs,
             distill=distill,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from s4edge.cli.terminal import Command
@@ -14,8 +16,21 @@ METHOD_NAMES = (
 )  # fmt: skip
 
 
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def bytes_of(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """Bytes of ``2G``, ``500M`` or ``1.5 GB``; for click's options."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", text.lower())
+    if found is None or float(found[1]) == 0:
+        raise click.BadParameter(f"{text!r} is no amount of memory: give it as 2G or 500M")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
 def reduction_options(command: Command) -> Command:
-    """Add ``--method``, ``--calibrate``, ``--allocate``, ``--refine`` and ``--horizon``."""
+    """Add ``--method``, ``--calibrate``, ``--memory``, ``--allocate`` and what refines."""
     options = (
         click.option(
             "--method", default="balanced", show_default=True, type=click.Choice(METHOD_NAMES),
@@ -29,6 +44,11 @@ def reduction_options(command: Command) -> Command:
             "--calibrate", "calibrate", metavar="DATA",
             help="Sequences like those that the model will see (.npz or package.module:callable); "
             "labels are not used. What matters is then the error on them.",
+        ),
+        click.option(
+            "--memory", metavar="SIZE", callback=bytes_of,
+            help="What --calibrate may take beside the model and the data, as 2G or 500M; with "
+            "less it looks at fewer sequences, which -v tells.  [default: half of what is free]",
         ),
         click.option(
             "--allocate", default="uniform", show_default=True,

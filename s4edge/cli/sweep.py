@@ -45,6 +45,7 @@ def sweep(
     states: str | None,
     method: str,
     calibrate: str | None,
+    memory: int | None,
     allocate: str,
     refine: bool | None,
     horizon: int | None,
@@ -80,13 +81,14 @@ def sweep(
         states,
         facts=parse_assignments(assignments),
         calibrate=calibrate,
+        memory=memory,
         data=data,
         csv=table_path,
         plot=plot,
         report=report,
         keep=keep,
         engine=Engine(where, workers, threads),
-        audience=terminal.audience(),
+        audience=terminal.audience(verbose),
     )
     if as_json:
         terminal.emit_json(answer)

@@ -57,9 +57,18 @@ def progress(description: str) -> Iterator[Callable[[float], None]]:
         lines = os.environ.get("S4EDGE_PROGRESS") == "lines"
         yield _tell_fraction if lines else lambda fraction: None
         return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
+        TextColumn("left:"), TimeRemainingColumn(),
+    )  # fmt: skip
     with Progress(*columns, console=notes, transient=True) as bar:
         task = bar.add_task(description, total=1.0)
         yield lambda fraction: bar.update(task, completed=fraction)
@@ -69,8 +78,8 @@ def _tell_fraction(fraction: float) -> None:
     click.echo(f"s4edge-progress {fraction:.3f}", err=True)
 
 
-def audience() -> Audience:
-    """The person at the terminal, as workflows tell it things."""
-    from s4edge.workflows.audience import Audience
+def audience(verbose: bool = False) -> Audience:
+    """The person at the terminal, as workflows tell it things; in detail if ``verbose``."""
+    from s4edge.workflows.audience import NOBODY, Audience
 
-    return Audience(note, progress)
+    return Audience(note, progress, note if verbose else NOBODY.detail)

@@ -20,12 +20,14 @@ class Audience:
 
     Attributes:
         note: called with what should be known beside the answer, one sentence.
+        detail: called with what only those who asked for more should be told, one sentence.
         progress: called with what is being done; the context that it gives yields a function that
             takes the fraction done.
     """
 
     note: Callable[[str], None] = lambda sentence: None
     progress: Callable[[str], AbstractContextManager[Progress]] = _unseen
+    detail: Callable[[str], None] = lambda sentence: None
 
 
 NOBODY = Audience()

@@ -34,6 +34,7 @@ def compress_file(
     *,
     facts: Mapping[str, Any] | None = None,
     calibrate: str | None = None,
+    memory: int | None = None,
     finetune: str | None = None,
     epochs: int | None = None,
     distill: bool = False,
@@ -48,6 +49,7 @@ def compress_file(
         output: the ``.safetensors`` file to write.
         facts: of a checkpoint, as for `s4edge.load`.
         calibrate: sequences to calibrate on, as `s4edge.data.dataset.load_data` takes them.
+        memory: bytes that calibration may take; None for half of what is free.
         finetune: sequences to train on afterwards, for ``epochs``.
         epochs: of ``finetune``.
         distill: whether the original's outputs take the place of labels.
@@ -70,9 +72,14 @@ def compress_file(
     original = read_model(model, facts, audience)
     check_steps(original, steps)
     samples = None if finetune is None else load_data(finetune)
-    calibration = read_calibration(original, calibrate, audience)
-    with audience.progress("Reducing") as progress:
-        reduced = apply_steps(original, steps, calibration, progress)
+    calibration = read_calibration(original, calibrate, audience, memory)
+    try:
+        with audience.progress("Reducing") as progress:
+            reduced = apply_steps(original, steps, calibration, progress)
+    except KeyboardInterrupt:
+        if calibration is not None:
+            audience.note(f"Interrupted: nothing was written to {output}.")
+        raise
     small = reduced.model
     _tell_unheard(small, calibration, audience)
     if samples is not None and epochs is not None:

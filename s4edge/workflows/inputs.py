@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from s4edge.checkpoints.hub import find_weights
 from s4edge.checkpoints.read import read_checkpoint
 from s4edge.compression.states.calibration import Calibration, select
+from s4edge.compression.states.plan import plan
 from s4edge.data.dataset import Data, load_data
 from s4edge.model.file import load_model, read_description
 from s4edge.model.sequence_model import SequenceModel
@@ -53,32 +54,44 @@ def tell_assumed(model: SequenceModel, audience: Audience) -> None:
         )
 
 
-def calibration_of(model: SequenceModel, data: Data | NDArray[Any] | torch.Tensor) -> Calibration:
+def calibration_of(
+    model: SequenceModel, data: Data | NDArray[Any] | torch.Tensor, memory: int | None = None
+) -> Calibration:
     """Data or an array as what a model is calibrated on.
+
+    Args:
+        model: that it is for.
+        data: sequences.
+        memory: bytes that the work on them may take; None for half of what is free.
 
     Raises:
         S4EdgeError: the model does not take it.
     """
     if isinstance(data, Data):
         lengths = None if data.lengths is None else torch.from_numpy(data.lengths)
-        return select(model, torch.from_numpy(data.x), lengths, data.source)
-    return select(model, torch.as_tensor(data), None, "the calibration data")
+        return select(model, torch.from_numpy(data.x), lengths, data.source, memory)
+    return select(model, torch.as_tensor(data), None, "the calibration data", memory)
 
 
 def read_calibration(
-    model: SequenceModel, source: str | None, audience: Audience = NOBODY
+    model: SequenceModel,
+    source: str | None,
+    audience: Audience = NOBODY,
+    memory: int | None = None,
 ) -> Calibration | None:
-    """The sequences of a file or callable, telling so if not all of them are used.
+    """The sequences of a file or callable; what is going to be made of them is told in detail.
+
+    Args:
+        model: that they are for.
+        source: of them, or None.
+        audience: who is told.
+        memory: bytes that the work on them may take; None for half of what is free.
 
     Raises:
-        S4EdgeError: they cannot be read, or the model does not take them.
+        S4EdgeError: they cannot be read, the model does not take them, or the memory is too little.
     """
     if source is None:
         return None
-    calibration = calibration_of(model, load_data(source))
-    if len(calibration) < calibration.given:
-        audience.note(
-            f"Calibrating on {len(calibration):,} of the {calibration.given:,} sequences, evenly "
-            "chosen: more would take too much memory."
-        )
+    calibration = calibration_of(model, load_data(source), memory)
+    audience.detail(plan(model, calibration).told())
     return calibration

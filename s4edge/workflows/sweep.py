@@ -98,6 +98,7 @@ def sweep_file(
     *,
     facts: Mapping[str, Any] | None = None,
     calibrate: str | None = None,
+    memory: int | None = None,
     data: str | None = None,
     csv: Path | None = None,
     plot: Path | None = None,
@@ -117,6 +118,7 @@ def sweep_file(
         states: the sizes, as `parse_sizes` takes them; halves down to the least where None.
         facts: of a checkpoint, as for `s4edge.load`.
         calibrate: sequences to calibrate on, as `s4edge.data.dataset.load_data` takes them.
+        memory: bytes that calibration may take; None for half of what is free.
         data: with labels or targets, to measure accuracy or error on.
         csv: the table to write.
         plot: the picture to write.
@@ -144,7 +146,7 @@ def sweep_file(
     started = time.perf_counter()
     original = read_model(model, facts, audience)
     sizes = sizes_of(original, states)
-    calibration = read_calibration(original, calibrate, audience)
+    calibration = read_calibration(original, calibrate, audience, memory)
     settings = step.settings(calibration)
     labelled = None if data is None else load_data(data)
     what = {

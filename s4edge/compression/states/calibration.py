@@ -8,6 +8,7 @@ counts.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ from s4edge.model.time_last import norm
 from s4edge.systems.parallel import map_batches
 
 # Floats of one block of sequences at one place of the model.
-_BLOCK_FLOATS = 2**19
+BLOCK_FLOATS = 2**19
 _SEED = 0
 
 Result = TypeVar("Result")
@@ -44,8 +45,9 @@ class Calibration:
         x: as `SequenceModel.forward` takes it.
         lengths: (sequences,) samples that count, or None where all do.
         source: where they came from, for people.
-        given: sequences that there were; ``x`` is an even choice of them if they were too many.
+        given: sequences that there were; ``x`` may be some of them.
         channels_first: whether time is the last axis of ``x``.
+        memory: bytes that work on them may take beside them; None for half of what is free.
     """
 
     x: Tensor
@@ -53,6 +55,7 @@ class Calibration:
     source: str
     given: int
     channels_first: bool = False
+    memory: int | None = None
 
     @property
     def length(self) -> int:
@@ -72,7 +75,7 @@ class Calibration:
         """Some of the sequences."""
         chosen = rows if isinstance(rows, slice) else torch.from_numpy(rows)
         lengths = None if self.lengths is None else self.lengths[chosen]
-        return Calibration(self.x[chosen], lengths, self.source, self.given, self.channels_first)
+        return dataclasses.replace(self, x=self.x[chosen], lengths=lengths)
 
     def output_of(self, model: SequenceModel) -> Tensor:
         """A model's output on all sequences at once, padding zeroed."""
@@ -96,7 +99,7 @@ class Calibration:
             yield rows, part.x, part.lengths
 
     def _blocks(self, model: SequenceModel) -> list[slice]:
-        size = max(1, _BLOCK_FLOATS // _floats(model, self.x))
+        size = max(1, BLOCK_FLOATS // _floats(model, self.x))
         return [slice(start, start + size) for start in range(0, len(self), size)]
 
 
@@ -112,7 +115,13 @@ def one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def select(model: SequenceModel, x: Tensor, lengths: Tensor | None, source: str) -> Calibration:
+def select(
+    model: SequenceModel,
+    x: Tensor,
+    lengths: Tensor | None,
+    source: str,
+    memory: int | None = None,
+) -> Calibration:
     """Sequences as a model takes them.
 
     Raises:
@@ -134,7 +143,7 @@ def select(model: SequenceModel, x: Tensor, lengths: Tensor | None, source: str)
         model.checked(x, lengths)
     except S4EdgeError as error:
         raise S4EdgeError(f"{source} does not fit: {error}") from error
-    return Calibration(x, lengths, source, len(x), model.config.channels_first)
+    return Calibration(x, lengths, source, len(x), model.config.channels_first, memory)
 
 
 def evenly(count: int, most: int) -> Int:

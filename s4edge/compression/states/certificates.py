@@ -61,10 +61,11 @@ def certify(
     kept_and_shift = Modes.concatenate([kept, Modes.constant(shift)])
     out.hinf[changed] = hinf_distance(old, kept_and_shift)
     out.h2[changed] = h2_distance(old, kept_and_shift)
+    said = np.isfinite(bound[changed])
+    known, unknown = np.flatnonzero(said), np.flatnonzero(~said)
     # The parameters' rounding adds to what theory says of the method.
-    known = bound[changed] + hinf_distance(new, kept)
-    out.bound[changed] = known
-    unknown = np.flatnonzero(~np.isfinite(known))
+    rounding = hinf_distance(new.of_channels(known), kept.of_channels(known))
+    out.bound[changed[known]] = bound[changed[known]] + rounding
     if len(unknown):
         difference = old.of_channels(unknown).minus(kept.of_channels(unknown))
         twice = np.array([2 * sigma.sum() for sigma in hankel_singular_values(difference)])

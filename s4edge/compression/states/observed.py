@@ -23,6 +23,7 @@ from s4edge.compression.states.calibration import (
     working_copy,
 )
 from s4edge.compression.states.layer_error import LayerError, LayerSignals
+from s4edge.compression.states.plan import LEAST, plan
 from s4edge.compression.states.unit import Unit, install, systems_of
 from s4edge.errors import S4EdgeError
 from s4edge.model.history import CalibratedOn
@@ -30,10 +31,8 @@ from s4edge.model.sequence_model import SequenceModel
 from s4edge.progress import Progress
 from s4edge.systems.parallel import map_batches
 
-# Sequences that layers are fitted to, at least, and samples of all of them together.
-_LEAST, _SAMPLES = 64, 2**19
-# Of those on which the error of the output is measured, and of those where it is layer by layer.
-_MEASURED, _LAYER_BY_LAYER = 2**19, 2**17
+# Samples of the sequences on which the error of the output is measured layer by layer.
+_LAYER_BY_LAYER = 2**17
 
 
 @dataclass(frozen=True)
@@ -115,8 +114,8 @@ def observe(model: SequenceModel, calibration: Calibration, progress: Progress) 
     Raises:
         S4EdgeError: its output there is zero, NaN or infinite.
     """
-    working, length = working_copy(model), calibration.length
-    chosen = evenly(len(calibration), max(_LEAST, _SAMPLES // length))
+    working, meant = working_copy(model), plan(model, calibration)
+    chosen = evenly(len(calibration), meant.sample)
     sample = calibration.part(chosen)
     gradients = output_gradients(working, sample, progress)
     energy = float(gradients.output.double().square().sum()) / len(sample)
@@ -127,9 +126,8 @@ def observe(model: SequenceModel, calibration: Calibration, progress: Progress) 
         )
     measured, output = sample, gradients.output
     others = np.setdiff1d(np.arange(len(calibration)), chosen)
-    if len(others) >= _LEAST:
-        most = max(_LEAST, _MEASURED // length)
-        measured = calibration.part(others[evenly(len(others), most)])
+    if len(others) >= LEAST:
+        measured = calibration.part(others[evenly(len(others), meant.measured)])
         output = output_on(working, measured)
     return Observed(working, calibration, sample, measured, output, energy, gradients)
 
