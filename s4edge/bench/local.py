@@ -176,7 +176,7 @@ def _result(
         "max": found.greatest_ns / 1e3,
         "mean": found.mean_us,
     }
-    us_per_sample = latency_us["p50"] / per_run
+    us_per_sample = model.us_per_sample(found)
     times, firsts = ([each.us_per_sample for each in one.rounds] for one in (model, other))
     return GraphResult(
         model=str(info.path),

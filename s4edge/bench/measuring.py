@@ -72,6 +72,11 @@ class Measured:
         """Samples of a run."""
         return self.info.samples_per_run or 1
 
+    def us_per_sample(self, found: Summary) -> float:
+        """Of the median run; of all runs where some compute layers that others do not."""
+        alike = self.per_run % self.info.period == 0
+        return (found.percentile_us(50) if alike else found.mean_us) / self.per_run
+
 
 Pair = tuple[Measured, WorkerProcess]
 
@@ -196,7 +201,7 @@ class Measuring:
         answer = worker.read()
         energy = self._meter.end()
         found = Summary.from_json(answer["latency_ns"])
-        us_per_sample = found.percentile_us(50) / model.per_run
+        us_per_sample = model.us_per_sample(found)
         if model.energy_uj is not None:
             model.energy_uj = None if energy is None else model.energy_uj + energy
         model.missed += answer["missed"]

@@ -150,7 +150,8 @@ class Round:
     """One turn of one graph.
 
     Attributes:
-        us_per_sample: its median latency divided by the samples of a run.
+        us_per_sample: its median latency divided by the samples of a run; the mean one where some
+            runs compute layers that others do not.
         runs: runs in it.
     """
 
@@ -169,7 +170,8 @@ class GraphResult:
         threads: threads that one run may use.
         latency_us: microseconds per run: ``min``, ``p50``, ``p90``, ``p99``, ``p999``, ``max``,
             ``mean`` over all rounds. Percentiles are right to 0.25 %, the others exact.
-        us_per_sample: the median latency divided by ``samples_per_run``.
+        us_per_sample: the median latency divided by ``samples_per_run``; the mean one where some
+            runs compute layers that others do not.
         samples_per_second: all samples over all measured time, so that, unlike
             ``us_per_sample``, it feels the slow runs too.
         runs: runs measured back to back.

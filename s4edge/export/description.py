@@ -44,4 +44,5 @@ def describe(
         state_size=sizes.pop() if len(sizes) == 1 else None,
         real_states=config.real_states,
         rate=rate,
+        period=config.stride,
     )

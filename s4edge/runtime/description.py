@@ -45,6 +45,7 @@ class Description:
         state_size: state size of that model's layers, None where they differ or have none.
         real_states: of all layers; None in files that do not tell.
         rate: samples per second that the model expects, None where the file does not say.
+        period: samples that some layers run once for.
     """
 
     format: Count
@@ -62,6 +63,7 @@ class Description:
     state_size: _Size | None
     real_states: _Whole | None = None
     rate: _Rate | None = None
+    period: Count = 1
 
     @property
     def streams(self) -> bool:

@@ -14,6 +14,7 @@ import s4edge
 from s4edge import S4EdgeError
 from s4edge.bench.cortex_m import TARGETS, find_target, measure
 from s4edge.bench.cortex_m.emulate import inputs
+from s4edge.compression.rates.slowing import Strides, slowed
 from s4edge.export.lowering.lower import lower
 from s4edge.export.lowering.reference import run
 from s4edge.model.sequence_model import SequenceModel
@@ -42,6 +43,19 @@ def test_outputs_are_the_models(target: str, tmp_path: Path) -> None:
     assert figures.samples == 16
     assert np.abs(figures.y - expected).max() < 1e-5 * np.abs(expected).max()
     assert figures.selftest == 0
+
+
+@emulated
+def test_layers_that_run_once_for_several_samples(tmp_path: Path) -> None:
+    model = slowed(random_model(), Strides(2, (3, 4)))
+    figures = measure(written(model, tmp_path), TARGETS["cortex-m4"])
+    assert figures.samples == 24
+    expected, _ = run(lower(model), inputs(figures.samples, 2, None))
+    assert np.abs(figures.y - expected).max() < 1e-5 * np.abs(expected).max()
+    assert np.abs(expected[-1]).max() > 0
+    assert figures.selftest == 0
+    whole = measure(written(random_model(), tmp_path), TARGETS["cortex-m4"])
+    assert figures.instructions_per_sample < 0.6 * whole.instructions_per_sample
 
 
 @emulated

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import tracemalloc
 
 import numpy as np
 import pytest
+from small_graph import DESCRIPTION
 
 from s4edge.bench.latencies import RESOLUTION, Latencies, Summary
+from s4edge.bench.measuring import Measured
+from s4edge.runtime.description import GraphInfo
 
 
 def summary(values: np.ndarray | list[int]) -> Summary:
@@ -108,3 +112,14 @@ def test_memory_does_not_grow_with_runs() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 500_000  # 100,000 numbers alone would be 800,000
+
+
+def test_time_per_sample_of_runs_that_are_not_alike() -> None:
+    """Where one step in four computes the deeper layers, the median is that of the others."""
+    info = GraphInfo(**{**DESCRIPTION, "period": 4})
+    found = summary([1000, 1000, 1000, 9000] * 10)
+    assert Measured(info, None).us_per_sample(found) == 3.0
+    chunks = dataclasses.replace(info, mode="chunk", samples_per_run=8)
+    assert Measured(chunks, None).us_per_sample(found) == pytest.approx(1 / 8, rel=RESOLUTION)
+    alike = dataclasses.replace(info, period=1)
+    assert Measured(alike, None).us_per_sample(found) == pytest.approx(1, rel=RESOLUTION)

@@ -27,7 +27,7 @@ def test_info_is_what_the_file_says(write_graph: WriteGraph) -> None:
     assert found.pop("model_bytes") == path.stat().st_size
     assert found.pop("extra") == {"nodes": 6}
     changed = {"length": 50, "state_size": 2.5, "source": "a model"}
-    assert found == DESCRIPTION | changed | {"rate": None, "real_states": None}
+    assert found == DESCRIPTION | changed | {"rate": None, "real_states": None, "period": 1}
     assert info.state_bytes == 8
 
 

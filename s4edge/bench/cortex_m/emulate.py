@@ -101,6 +101,8 @@ def measure(source: Path, target: Target, optimize: str = "-O2") -> Figures:
             raise S4EdgeError(f"{program} is not here; install it: apt install {packages}")
     samples = _MOST_INSTRUCTIONS / (_PER_MULTIPLY_ADD * max(info.extra["multiply_adds"], 1))
     samples = int(np.clip(samples, 1, _MOST_SAMPLES))
+    # Whole windows of layers that run once for several samples.
+    samples += -samples % info.period
     with tempfile.TemporaryDirectory(prefix="s4edge-") as folder:
         build = _Build(Path(folder), source.resolve(), target, info, optimize)
         firmware = build.link("firmware.c")
