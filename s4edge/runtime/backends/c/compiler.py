@@ -67,8 +67,11 @@ def find_compiler(named: str | None = None) -> Compiler:
     if shutil.which(command[0]) is None:
         raise S4EdgeError(f"the compiler {command[0]} is not here; install it or name another one")
     what = f"the compiler {' '.join(command)} does not work"
-    machine = _call([*command, "-dumpmachine"], what).strip().split("-")[0]
-    version = _call([*command, "--version"], what).partition("\n")[0]
+    try:
+        machine = _call([*command, "-dumpmachine"], what).strip().split("-")[0]
+        version = _call([*command, "--version"], what).partition("\n")[0]
+    except CompilerError as error:
+        raise CompilerError(f"{error}; name another one, or in the environment's CC") from error
     return Compiler(tuple(command), _same_machine(machine), version)
 
 
@@ -85,7 +88,8 @@ def compile_library(source: Path, library: Path, compiler: Compiler) -> None:
         program, *options = compiler.command
         files = [str(source), "-o", str(temporary), "-lm"]
         command = [program, *_FLAGS, *own, *options, *files]
-        what = f"{compiler} cannot compile {source}"
+        # By its name: a file that is exported is tried out in a folder that is gone then.
+        what = f"{compiler} cannot compile {source.name}"
         try:
             _call(command, what)
         except CompilerError:

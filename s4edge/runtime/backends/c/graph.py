@@ -39,7 +39,14 @@ def open_file(path: Path, threads: int) -> CGraph:
         return CGraph(library.info, library)
     info = read_c_description(path)
     with _compiled(path) as made:
-        return CGraph(info, open_library(made))
+        try:
+            return CGraph(info, open_library(made))
+        except S4EdgeError as error:
+            reason = str(error.__cause__ or error).rpartition(": ")[2]
+            raise S4EdgeError(
+                f"{path} is compiled, but not as s4edge wrote it ({reason}); write it again with: "
+                "s4edge export MODEL --c"
+            ) from error
 
 
 def read_info(path: Path) -> GraphInfo:
