@@ -77,7 +77,8 @@ class Mutant:
         module: its file below ``s4edge``.
         operator: cosmic-ray's name of it.
         occurrence: which place of the module.
-        outcome: "noticed", "timed out", "survived", or "" before it was tried.
+        outcome: "noticed", "timed out", "survived", "gone" where a later commit has not its line,
+            or "" before it was tried.
         change: the line before and after.
         by: the test that noticed.
         tests: that run the line, of those that were run.
@@ -329,10 +330,12 @@ def main() -> None:
         everyone = [Mutant(**each) for each in json.loads(options.again.read_text())]
         known = [each for each in everyone if each.outcome != "survived"]
         mutants = [each for each in everyone if each.outcome == "survived"]
-        gone = [each for each in mutants if not find_again(each)]
-        for each in gone:
-            print(f"no longer there: {each.module}\n{each.change}")
-        mutants = [each for each in mutants if each not in gone]
+        for each in mutants:
+            if not find_again(each):
+                each.outcome = "gone"
+                print(f"no longer there: {each.module}\n{each.change}")
+        known += [each for each in mutants if each.outcome == "gone"]
+        mutants = [each for each in mutants if each.outcome != "gone"]
     done: list[Mutant] = []
     with tempfile.TemporaryDirectory() as folder:
         trees = copies(options.processes, Path(folder))
@@ -378,7 +381,7 @@ def traced(trees: list[Path], path: Path | None) -> Trace:
 
 def table(mutants: list[Mutant]) -> str:
     """How many of each room were noticed."""
-    lines = ["| room | mutants | noticed | timed out | survived |", "|---|---|---|---|---|"]
+    lines = [f"| room | mutants | {' | '.join(OUTCOMES)} |", "|---|---|---|---|---|---|"]
     for room in (*TESTS, ""):
         mine = [each for each in mutants if each.module.startswith(room)]
         counts = [sum(each.outcome == word for each in mine) for word in OUTCOMES]
@@ -386,7 +389,7 @@ def table(mutants: list[Mutant]) -> str:
     return "\n".join(lines)
 
 
-OUTCOMES = ("noticed", "timed out", "survived")
+OUTCOMES = ("noticed", "timed out", "survived", "gone")
 
 
 if __name__ == "__main__":
