@@ -150,6 +150,12 @@ def compress(
                 f"arguments of its class, in {answer['seconds']:.1f} s."
             )
         terminal.console.print(table)
+        if "total_error" in answer:
+            together = answer["total_error"]["measured"]
+            terminal.console.print(
+                f"Strides and states together: the output differs by {together:.2%}.",
+                markup=False, highlight=False, soft_wrap=True,
+            )  # fmt: skip
     else:
         wrote = f"Wrote {answer['output']} ({answer['bytes'] / 1000:,.0f} kB)."
         terminal.console.print(wrote, markup=False, highlight=False, soft_wrap=True)

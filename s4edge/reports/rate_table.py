@@ -15,7 +15,7 @@ def rate_table(rate: dict[str, Any]) -> Table:
         rate: the entry of the model's history, as JSON.
     """
     strides = ", ".join(map(str, rate["strides"]))
-    at_input = f", {rate['input_stride']} at the input" if rate["input_stride"] > 1 else ""
+    at_input = f"; {rate['input_stride']} at the input" if rate["input_stride"] > 1 else ""
     chosen = ", chosen on the calibration data" if rate["chosen"] else ""
     table = Table(
         title=f"Strides {strides}{at_input}{chosen}",
@@ -28,8 +28,8 @@ def rate_table(rate: dict[str, Any]) -> Table:
     table.add_column("stride\nbehind", justify="right")
     table.add_column("multiply-adds\nper sample", justify="right")
     if calibrated:
-        table.add_column("error of what\nleaves it", justify="right")
-        table.add_column("output error so far\nmeasured (predicted)", justify="right")
+        table.add_column("error\nbehind it", justify="right")
+        table.add_column("output error\nso far (predicted)", justify="right")
     for layer in rate["layers"]:
         errors = []
         if calibrated:

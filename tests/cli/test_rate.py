@@ -68,6 +68,13 @@ def test_strides_with_certificates_then_states(folder: Path) -> None:
         y, found = model(x), small(x)
     wanted = float((found - y).norm() / y.norm())
     assert told["total_error"]["measured"] == pytest.approx(wanted, rel=1e-3)
+    said = call(
+        folder, "compress", "model.safetensors", "--rate", "2,1,2", "--state", "4",
+        "--calibrate", "data.npz", "--report", "page.html",
+    )  # fmt: skip
+    assert f"together: the output differs by {wanted:.2%}" in said.stdout
+    assert "Strides 1, 2; 2 at the input" in said.stdout
+    assert "blocks.1" in (folder / "page.html").read_text()
 
 
 def test_a_person_is_told(folder: Path) -> None:
