@@ -1,10 +1,19 @@
 /* == lanes == */
 /* Several numbers side by side, as many as the machine computes at once; one in plain C. */
-#if defined(__GNUC__) && defined(__AVX__)
+#if !defined(__GNUC__) || defined(S4EDGE_PLAIN)
+#define LANES 1
+#elif defined(__AVX512F__)
+#define LANES 16
+#include <immintrin.h>
+#elif defined(__AVX__)
 #define LANES 8
-#elif defined(__GNUC__) && (defined(__SSE2__) || defined(__aarch64__))
+#include <immintrin.h>
+#elif defined(__SSE2__)
 #define LANES 4
-#elif defined(__GNUC__) && defined(__ARM_FEATURE_MVE) && __ARM_FEATURE_MVE >= 2
+#include <emmintrin.h>
+#elif defined(__aarch64__)
+#define LANES 4
+#elif defined(__ARM_FEATURE_MVE) && __ARM_FEATURE_MVE >= 2
 #define LANES 4
 #define HELIUM
 #include <arm_mve.h>
@@ -13,30 +22,39 @@
 #endif
 
 /* Compilers do not use the instruction of these that loads several numbers at once. */
-#if LANES == 1 && defined(__GNUC__) && defined(__ARM_FEATURE_FMA) && __ARM_ARCH_PROFILE == 'M'
+#if LANES == 1 && defined(__GNUC__) && !defined(S4EDGE_PLAIN) && defined(__ARM_FEATURE_FMA) \
+    && __ARM_ARCH_PROFILE == 'M'
 #define CORTEX_M_FPU
 #endif
 
 #if defined(__SOFTFP__) || (defined(__arm__) && !defined(__ARM_FP))
 #define UNROLL /* where floats are computed in software, loops cost nothing */
+#define NO_UNROLL
 #define UNROLL_SOME
 #elif defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define NO_UNROLL _Pragma("clang loop unroll(disable)")
 #define UNROLL_SOME _Pragma("clang loop unroll_count(4)")
 #elif defined(__GNUC__) && __GNUC__ >= 8
 #define UNROLL _Pragma("GCC unroll 16")
+#define NO_UNROLL _Pragma("GCC unroll 1")
 #define UNROLL_SOME _Pragma("GCC unroll 4")
 #else
 #define UNROLL
+#define NO_UNROLL
 #define UNROLL_SOME
 #endif
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline, unused))
 #define RESTRICT __restrict
+#define APART __attribute__((noinline))
+#define ALIGNED __attribute__((aligned(4 * LANES))) /* no vector in two lines of a cache */
 #else
 #define INLINE static inline
 #define RESTRICT
+#define ALIGNED
+#define APART
 #endif
 
 #if LANES > 1
@@ -47,33 +65,53 @@ typedef float stored __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 INLINE lanes load(const float *p) { return *(const stored *)p; }
 INLINE void store(float *p, lanes v) { *(stored *)p = v; }
 INLINE lanes all(float v) { const lanes none = {0}; return none + v; }
+#if LANES == 16
+INLINE float total(lanes v) { return _mm512_reduce_add_ps(v); }
+/* The next numbers, of which only n are there. What is stored with a mask is slow to be read again. */
+INLINE __mmask16 first(int n) { return (__mmask16)((1 << n) - 1); }
+INLINE lanes get(const float *p, int n) {
+    if (n >= LANES) return load(p);
+    return _mm512_maskz_loadu_ps(first(n), p);
+}
+INLINE void put(float *p, lanes v, int n) {
+    if (n >= LANES) store(p, v);
+    else _mm512_mask_storeu_ps(p, first(n), v);
+}
+INLINE lanes get_8(const float *p) { return _mm512_zextps256_ps512(_mm256_loadu_ps(p)); }
+INLINE void put_8(float *p, lanes v) { _mm256_storeu_ps(p, _mm512_castps512_ps256(v)); }
+#else
 INLINE float total(lanes v) {
     float sum = 0;
-    UNROLL for (int i = 0; i < LANES; i++) sum += v[i];
+    UNROLL for (int i = 0; i < LANES; i += 4) sum += (v[i] + v[i + 1]) + (v[i + 2] + v[i + 3]);
     return sum;
 }
-#ifdef HELIUM
+#endif
+#if LANES == 16
+INLINE lanes at_most(lanes x, float limit) { return _mm512_min_ps(all(limit), x); }
+INLINE lanes at_least(lanes x, float limit) { return _mm512_max_ps(all(limit), x); }
+#elif LANES == 8
+INLINE lanes at_most(lanes x, float limit) { return _mm256_min_ps(all(limit), x); }
+INLINE lanes at_least(lanes x, float limit) { return _mm256_max_ps(all(limit), x); }
+#elif defined(__SSE2__)
+INLINE lanes at_most(lanes x, float limit) { return _mm_min_ps(all(limit), x); }
+INLINE lanes at_least(lanes x, float limit) { return _mm_max_ps(all(limit), x); }
+#elif defined(HELIUM)
 /* gcc takes these apart, number by number. */
 INLINE lanes at_most(lanes x, float l) { return vpselq_f32(all(l), x, vcmpgtq_n_f32(x, l)); }
 INLINE lanes at_least(lanes x, float l) { return vpselq_f32(all(l), x, vcmpltq_n_f32(x, l)); }
-INLINE lanes add_times(lanes sum, lanes a, float b) { return vfmaq_n_f32(sum, a, b); }
 #else
 INLINE lanes choose(mask m, lanes a, lanes b) { return (lanes)(((mask)a & m) | ((mask)b & ~m)); }
 INLINE lanes at_most(lanes x, float limit) { return choose(x > all(limit), all(limit), x); }
 INLINE lanes at_least(lanes x, float limit) { return choose(x < all(limit), all(limit), x); }
+#endif
+#ifdef HELIUM
+INLINE lanes add_times(lanes sum, lanes a, float b) { return vfmaq_n_f32(sum, a, b); }
+#else
 INLINE lanes add_times(lanes sum, lanes a, float b) { return sum + a * b; }
 #endif
 INLINE bits bits_of(lanes x) { return (bits)x; }
 INLINE lanes of_bits(bits b) { return (lanes)b; }
 INLINE lanes magnitude(lanes x) { return (lanes)((bits)x & 0x7fffffffu); }
-INLINE lanes gather(const float *x, const unsigned short *index) {
-    lanes v = {0};
-    UNROLL for (int i = 0; i < LANES; i++) v[i] = x[index[i]];
-    return v;
-}
-INLINE void add_to(float *y, const unsigned short *index, lanes v) {
-    UNROLL for (int i = 0; i < LANES; i++) y[index[i]] += v[i];
-}
 #else
 typedef float lanes;
 typedef unsigned bits;
@@ -100,8 +138,13 @@ INLINE lanes add_times(lanes sum, lanes a, float b) { return sum + a * b; }
 INLINE bits bits_of(lanes x) { bits b; memcpy(&b, &x, sizeof b); return b; }
 INLINE lanes of_bits(bits b) { lanes x; memcpy(&x, &b, sizeof x); return x; }
 INLINE lanes magnitude(lanes x) { return fabsf(x); }
-INLINE lanes gather(const float *x, const unsigned short *index) { return x[*index]; }
-INLINE void add_to(float *y, const unsigned short *index, lanes v) { y[*index] += v; }
+#endif
+
+#if LANES <= 8 /* all rows are filled up to a multiple of 8 */
+INLINE lanes get(const float *p, int n) { return (void)n, load(p); }
+INLINE void put(float *p, lanes v, int n) { (void)n, store(p, v); }
+INLINE lanes get_8(const float *p) { return load(p); }
+INLINE void put_8(float *p, lanes v) { store(p, v); }
 #endif
 
 /* == libm: lanes == */
@@ -211,54 +254,87 @@ INLINE lanes sqrelu_of(lanes x) {
 /* == laplace: erf == */
 INLINE lanes laplace_of(lanes x) { return 0.5f + 0.5f * erf_of((x - 0.707107f) * 2.50662744f); }
 
-/* == load_bytes: lanes == */
+/* == get_bytes: lanes == */
+/* The next bytes as floats, of which only n are there. */
 #ifdef HELIUM
-INLINE lanes load_bytes(const signed char *p) { return vcvtq_f32_s32(vldrbq_s32((const int8_t *)p)); }
+INLINE lanes get_bytes(const signed char *p, int n) {
+    return (void)n, vcvtq_f32_s32(vldrbq_s32((const int8_t *)p));
+}
+#elif LANES == 16
+INLINE lanes get_bytes(const signed char *p, int n) {
+    const void *from = p;
+    const __m128i *b = (const __m128i *)from;
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(n < 16 ? _mm_loadl_epi64(b) : _mm_loadu_si128(b)));
+}
+#elif LANES == 8 && defined(__AVX2__)
+INLINE lanes get_bytes(const signed char *p, int n) {
+    const void *from = p;
+    return (void)n, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from)));
+}
+#elif LANES == 4 && defined(__SSE2__)
+INLINE lanes get_bytes(const signed char *p, int n) {
+    int four;
+    memcpy(&four, p, sizeof four);
+    __m128i b = _mm_cvtsi32_si128(four);
+    b = _mm_unpacklo_epi8(b, b);
+    return (void)n, _mm_cvtepi32_ps(_mm_srai_epi32(_mm_unpacklo_epi16(b, b), 24));
+}
 #elif LANES > 1
-INLINE lanes load_bytes(const signed char *p) {
+INLINE lanes get_bytes(const signed char *p, int n) {
     lanes v = {0};
     UNROLL for (int i = 0; i < LANES; i++) v[i] = (float)p[i];
-    return v;
+    return (void)n, v;
 }
 #else
-INLINE lanes load_bytes(const signed char *p) { return (float)*p; }
+INLINE lanes get_bytes(const signed char *p, int n) { return (void)n, (float)*p; }
 #endif
 
 /* == dense: lanes == */
-/* y = weight x + bias. The weight's rows lie 16 (at the end 8) side by side, so that as many sums
- * grow at once; SIDE samples share what is read of it. */
-#if LANES == 8
-enum { SIDE = 4, CHAINS = 2 };
+/* y = weight x + bias. The weight's rows lie in blocks of 16 (at the end 8) side by side, so that as
+ * many sums grow at once: of one sample CHAINS for each row of a block, or those of BLOCKS blocks
+ * and SIDE samples, which share what is read. */
+#if LANES == 16
+enum { CHAINS = 4, BLOCKS = 2, SIDE = 8 };
+#elif LANES == 8
+enum { CHAINS = 4, BLOCKS = 1, SIDE = 4 };
 #elif LANES == 4 && !defined(HELIUM)
-enum { SIDE = 2, CHAINS = 1 };
+enum { CHAINS = 2, BLOCKS = 1, SIDE = 2 };
 #else
-enum { SIDE = 1, CHAINS = 1 };
+enum { CHAINS = 1, BLOCKS = 1, SIDE = 1 };
 #endif
+
+/* The sums with what one column adds: those of the first sample, of the next. */
+INLINE void dense_column(const float *RESTRICT weight, int in, const float *RESTRICT x, int x_stride,
+                         lanes *RESTRICT sum, const int rows, const int blocks, const int side) {
+    const int vectors = rows < LANES ? 1 : rows / LANES, each = blocks * vectors;
+    lanes w[16];
+    UNROLL for (int i = 0; i < each; i++)
+        w[i] = get(weight + i / vectors * rows * in + i % vectors * LANES, rows);
+    UNROLL for (int t = 0; t < side; t++) {
+        UNROLL for (int i = 0; i < each; i++)
+            sum[t * each + i] = add_times(sum[t * each + i], w[i], x[t * x_stride]);
+    }
+}
 
 INLINE void dense_rows(const float *RESTRICT weight, const float *RESTRICT bias, int in,
                        const float *RESTRICT x, int x_stride, float *RESTRICT y, int y_stride,
-                       const int rows, const int side, const int chains) {
-    const int vectors = rows / LANES;
-    lanes sum[2][16];
-    UNROLL for (int i = 0; i < side * vectors; i++) {
-        sum[0][i] = load(bias + i % vectors * LANES);
-        if (chains == 2) sum[1][i] = all(0);
+                       const int rows, const int blocks, const int side, const int chains) {
+    const int each = rows < LANES ? 1 : blocks * rows / LANES;
+    lanes sum[4][16];
+    UNROLL for (int i = 0; i < side * each; i++) {
+        sum[0][i] = get(bias + i % each * LANES, rows);
+        UNROLL for (int c = 1; c < chains; c++) sum[c][i] = all(0);
     }
     int j = 0;
-    for (; j + 2 <= in; j += 2, weight += 2 * rows) {
-        UNROLL for (int i = 0; i < side * vectors; i++) {
-            const float *w = weight + i % vectors * LANES, *v = x + i / vectors * x_stride + j;
-            sum[0][i] = add_times(sum[0][i], load(w), v[0]);
-            sum[chains - 1][i] = add_times(sum[chains - 1][i], load(w + rows), v[1]);
-        }
+    NO_UNROLL for (; j + chains <= in; j += chains, weight += chains * rows, x += chains) {
+        UNROLL for (int c = 0; c < chains; c++)
+            dense_column(weight + c * rows, in, x + c, x_stride, sum[c], rows, blocks, side);
     }
-    if (j < in) {
-        UNROLL for (int i = 0; i < side * vectors; i++)
-            sum[0][i] += load(weight + i % vectors * LANES) * x[i / vectors * x_stride + j];
-    }
-    UNROLL for (int i = 0; i < side * vectors; i++) {
-        if (chains == 2) sum[0][i] += sum[1][i];
-        store(y + i / vectors * y_stride + i % vectors * LANES, sum[0][i]);
+    for (; chains > 1 && j < in; j++, weight += rows, x++)
+        dense_column(weight, in, x, x_stride, sum[0], rows, blocks, side);
+    UNROLL for (int i = 0; i < side * each; i++) {
+        UNROLL for (int c = 1; c < chains; c++) sum[0][i] += sum[c][i];
+        put(y + i / each * y_stride + i % each * LANES, sum[0][i], rows);
     }
 }
 
@@ -284,38 +360,55 @@ static void dense_cortex_m(const float *weight, const float *bias, int in, const
 }
 #define DENSE_16(weight, bias, in, x, y) dense_cortex_m(weight, bias, in, x, y)
 #else
-#define DENSE_16(weight, bias, in, x, y) dense_rows(weight, bias, in, x, 0, y, 0, 16, 1, CHAINS)
+#define DENSE_16(weight, bias, in, x, y) dense_rows(weight, bias, in, x, 0, y, 0, 16, 1, 1, CHAINS)
 #endif
 
-static void dense(const float *weight, const float *bias, int in, int out,
-                  const float *x, int x_stride, float *y, int y_stride, int samples) {
-    for (; out >= 16; out -= 16, weight += 16 * in, bias += 16, y += 16) {
-        int t = 0;
-        if (SIDE > 1)
-            for (; t + SIDE <= samples; t += SIDE)
-                dense_rows(weight, bias, in, x + t * x_stride, x_stride, y + t * y_stride, y_stride,
-                           16, SIDE, 1);
-        for (; t < samples; t++)
-            DENSE_16(weight, bias, in, x + t * x_stride, y + t * y_stride);
+/* One block, or BLOCKS, for many samples; a function of its own, for compilers to find registers. */
+static APART void dense_side(const float *weight, const float *bias, int in, int blocks,
+                             const float *x, int x_stride, float *y, int y_stride, int samples) {
+    for (int t = 0; t < samples; t += SIDE, x += SIDE * x_stride, y += SIDE * y_stride) {
+        if (blocks == 1) dense_rows(weight, bias, in, x, x_stride, y, y_stride, 16, 1, SIDE, 1);
+        else dense_rows(weight, bias, in, x, x_stride, y, y_stride, 16, BLOCKS, SIDE, 1);
     }
-    if (out > 0)
-        for (int t = 0; t < samples; t++)
-            dense_rows(weight, bias, in, x + t * x_stride, 0, y + t * y_stride, 0, 8, 1, CHAINS);
 }
 
-/* == dense_bytes: load_bytes == */
+static APART void dense_one(const float *weight, const float *bias, int in, int out, const float *x,
+                            float *y) {
+    for (; CHAINS == 2 && out >= 32; out -= 32, weight += 32 * in, bias += 32, y += 32)
+        dense_rows(weight, bias, in, x, 0, y, 0, 16, 2, 1, 1);
+    for (; out >= 16; out -= 16, weight += 16 * in, bias += 16, y += 16)
+        DENSE_16(weight, bias, in, x, y);
+    if (out > 0) dense_rows(weight, bias, in, x, 0, y, 0, 8, 1, 1, CHAINS);
+}
+
+static void dense(const float *weight, const float *bias, int in, int out, const float *x,
+                  int x_stride, float *y, int y_stride, int samples) {
+    const int several = SIDE > 1 ? samples / SIDE * SIDE : 0;
+    int i = 0;
+    for (int blocks = BLOCKS; several && i + 16 <= out; i += 16 * blocks) {
+        if (i + 16 * BLOCKS > out) blocks = 1;
+        dense_side(weight + i * in, bias + i, in, blocks, x, x_stride, y + i, y_stride, several);
+    }
+    for (int t = 0; t < several && i < out; t++)
+        dense_one(weight + i * in, bias + i, in, out - i, x + t * x_stride, y + t * y_stride + i);
+    for (int t = several; t < samples; t++)
+        dense_one(weight, bias, in, out, x + t * x_stride, y + t * y_stride);
+}
+
+/* == dense_bytes: get_bytes == */
 /* y = scale (weight x) + bias, a scale per row. Rows of the weight lie side by side as above. */
 INLINE void dense_byte_rows(const signed char *RESTRICT weight, const float *RESTRICT scale,
                             const float *RESTRICT bias, int in, const float *RESTRICT x,
                             float *RESTRICT y, const int rows) {
-    const int vectors = rows / LANES;
+    const int vectors = rows < LANES ? 1 : rows / LANES;
     lanes sum[16];
     UNROLL for (int i = 0; i < vectors; i++) sum[i] = all(0);
     for (int j = 0; j < in; j++, weight += rows) {
-        UNROLL for (int i = 0; i < vectors; i++) sum[i] += load_bytes(weight + i * LANES) * x[j];
+        UNROLL for (int i = 0; i < vectors; i++)
+            sum[i] = add_times(sum[i], get_bytes(weight + i * LANES, rows), x[j]);
     }
     UNROLL for (int i = 0; i < vectors; i++)
-        store(y + i * LANES, sum[i] * load(scale + i * LANES) + load(bias + i * LANES));
+        put(y + i * LANES, sum[i] * get(scale + i * LANES, rows) + get(bias + i * LANES, rows), rows);
 }
 
 static void dense_bytes(const signed char *weight, const float *scale, const float *bias,
@@ -333,7 +426,29 @@ static void dense_bytes(const signed char *weight, const float *scale, const flo
 /* Systems of one input and one output each: y = D u, and what the states add. 8 lanes side by side
  * hold some modes of a channel each. A conjugate pair's state moves as z = z + (a - 1) z + u, which
  * loses no digit of a slow pole, and adds Re(w z). Weights of 8 lanes: Re and Im of a - 1 and of w of
- * each row of pairs, then a - 1 and w of each row of real poles; counts: these rows; order: channels. */
+ * each row of pairs, then a - 1 and w of each row of real poles; counts: these rows; order: the input
+ * of each lane. The lanes of the first groups, so many as there are outputs, give these in order; the
+ * others add to the outputs of their place. */
+#if LANES >= 8
+INLINE lanes gather(const float *x, const unsigned short *index) {
+    const lanes v = {x[index[0]], x[index[1]], x[index[2]], x[index[3]],
+                     x[index[4]], x[index[5]], x[index[6]], x[index[7]]};
+    return v;
+}
+#elif LANES == 4
+INLINE lanes gather(const float *x, const unsigned short *index) {
+    const lanes v = {x[index[0]], x[index[1]], x[index[2]], x[index[3]]};
+    return v;
+}
+#else
+INLINE lanes gather(const float *x, const unsigned short *index) { return x[*index]; }
+#endif
+INLINE void add_to(float *y, const unsigned short *place, lanes v) {
+    float each[8];
+    put_8(each, v);
+    UNROLL for (int i = 0; i < (LANES < 8 ? LANES : 8); i++) y[place[i]] += each[i];
+}
+
 INLINE lanes pair(const float *RESTRICT a, float *RESTRICT z, lanes u, lanes sum) {
     const lanes p = load(a), q = load(a + 8), re = load(z), im = load(z + 8);
     const lanes next_im = im + (q * re + p * im), next_re = re + p * re - q * im + u;
@@ -390,20 +505,69 @@ static void pairs_of_four(const float *a, float *z, int pairs, const float *u, f
 }
 #endif
 
+#if LANES == 16
+/* Real parts in the lower half, imaginary in the upper. */
+INLINE lanes halves_turned(lanes v) { return _mm512_shuffle_f32x4(v, v, 0x4e); }
+INLINE lanes in_both_halves(const float *p) {
+    return _mm512_castpd_ps(_mm512_broadcast_f64x4(_mm256_castps_pd(_mm256_loadu_ps(p))));
+}
+#endif
+
+/* The sum with what modes of lanes add to it, of as many as are computed at once. */
+INLINE lanes modes(const float *RESTRICT a, float *RESTRICT z, int pairs, int reals, lanes u,
+                   lanes sum) {
+#if LANES == 16
+    const lanes sign = {1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1};
+    for (int n = 0; n < pairs; n++, a += 32, z += 16) {
+        const lanes old = load(z), q = in_both_halves(a + 8) * sign;
+        const lanes next = old + in_both_halves(a) * old - q * halves_turned(old) + u;
+        store(z, next);
+        sum += load(a + 16) * next;
+    }
+    sum -= halves_turned(sum);
+    for (int n = 0; n < reals; n++, a += 16, z += 8) {
+        const lanes old = get_8(z), next = old + load(a) * old + u;
+        put_8(z, next);
+        sum += get_8(a + 8) * next;
+    }
+#else
+    int n = 0;
+    for (; n + 2 <= pairs; n += 2, a += 64, z += 32) {
+        sum = pair(a, z, u, sum);
+        sum = pair(a + 32, z + 16, u, sum);
+    }
+    if (n < pairs) {
+        sum = pair(a, z, u, sum);
+        a += 32;
+        z += 16;
+    }
+    for (n = 0; n < reals; n++, a += 16, z += 8) {
+        const lanes x = load(z), next = x + load(a) * x + u;
+        store(z, next);
+        sum += load(a + 8) * next;
+    }
+#endif
+    return sum;
+}
+
 static void systems(const float *RESTRICT u, int u_stride, float *RESTRICT y, int y_stride,
-                    const float *D, int channels, float *RESTRICT state,
-                    const float *RESTRICT weights, const unsigned short *RESTRICT counts,
-                    const unsigned short *RESTRICT order, int groups, int samples) {
+                    const float *RESTRICT D, float *RESTRICT state, const float *RESTRICT weights,
+                    const unsigned short *RESTRICT counts, const unsigned short *RESTRICT order,
+                    const unsigned short *RESTRICT place, int outputs, int groups, int samples) {
     for (int t = 0; t < samples; t++, u += u_stride, y += y_stride) {
         const float *w = weights;
         float *s = state;
-        for (int i = 0; i < channels; i += LANES) store(y + i, load(D + i) * load(u + i));
         for (int k = 0; k < groups; k++) {
             const int pairs = counts[2 * k], reals = counts[2 * k + 1];
+            const unsigned short *to = place && k >= outputs ? place + 8 * (k - outputs) : NULL;
 #ifdef CORTEX_M_FPU
             for (int i = 0; i < 8; i += 4) {
-                float v[4], sum[4] = {0};
-                UNROLL for (int j = 0; j < 4; j++) v[j] = u[order ? order[8 * k + i + j] : 8 * k + i + j];
+                const int at = 8 * k + i;
+                float v[4], sum[4];
+                UNROLL for (int j = 0; j < 4; j++) {
+                    v[j] = u[order ? order[at + j] : at + j];
+                    sum[j] = to ? 0 : D[at + j] * v[j];
+                }
                 if (pairs) pairs_of_four(w + i, s + i, pairs, v, sum);
                 const float *a = w + 32 * pairs + i;
                 float *z = s + 16 * pairs + i;
@@ -413,31 +577,19 @@ static void systems(const float *RESTRICT u, int u_stride, float *RESTRICT y, in
                         sum[j] += a[8 + j] * z[j];
                     }
                 }
-                UNROLL for (int j = 0; j < 4; j++) y[order ? order[8 * k + i + j] : 8 * k + i + j] += sum[j];
+                UNROLL for (int j = 0; j < 4; j++) {
+                    if (to) y[to[i + j]] += sum[j];
+                    else y[at + j] = sum[j];
+                }
             }
 #else
             for (int i = 0; i < 8; i += LANES) {
-                const lanes v = order ? gather(u, order + 8 * k + i) : load(u + 8 * k + i);
-                const float *a = w + i;
-                float *z = s + i;
-                lanes sum = all(0);
-                int n = 0;
-                for (; n + 2 <= pairs; n += 2, a += 64, z += 32) {
-                    sum = pair(a, z, v, sum);
-                    sum = pair(a + 32, z + 16, v, sum);
-                }
-                if (n < pairs) {
-                    sum = pair(a, z, v, sum);
-                    a += 32;
-                    z += 16;
-                }
-                for (n = 0; n < reals; n++, a += 16, z += 8) {
-                    const lanes x = load(z), next = x + load(a) * x + v;
-                    store(z, next);
-                    sum += load(a + 8) * next;
-                }
-                if (order) add_to(y, order + 8 * k + i, sum);
-                else store(y + 8 * k + i, load(y + 8 * k + i) + sum);
+                const int at = 8 * k + i;
+                const lanes v = order ? gather(u, order + at) : get_8(u + at);
+                const lanes at_once = to ? all(0) : get_8(D + at) * v;
+                const lanes sum = modes(w + i, s + i, pairs, reals, v, at_once);
+                if (to) add_to(y, to + i, sum);
+                else put_8(y + at, sum);
             }
 #endif
             w += 32 * pairs + 16 * reals;
@@ -450,19 +602,17 @@ static void systems(const float *RESTRICT u, int u_stride, float *RESTRICT y, in
 /* Systems as above in double precision, for weights that cancel each other by more than single
  * precision bears. */
 static void systems_wide(const float *u, int u_stride, float *y, int y_stride, const float *D,
-                         int channels, double *state, const double *weights,
-                         const unsigned short *counts, const unsigned short *order, int groups,
-                         int samples) {
+                         double *state, const double *weights, const unsigned short *counts,
+                         const unsigned short *order, const unsigned short *place, int outputs,
+                         int groups, int samples) {
     for (int t = 0; t < samples; t++, u += u_stride, y += y_stride) {
         const double *w = weights;
         double *s = state;
-        for (int i = 0; i < channels; i++) y[i] = D[i] * u[i];
         for (int k = 0; k < groups; k++) {
             const int pairs = counts[2 * k], reals = counts[2 * k + 1];
-            for (int i = 0; i < 8; i++) {
-                const int at = order ? order[8 * k + i] : 8 * k + i;
-                const double v = (double)u[at], *a = w + i;
-                double *z = s + i, sum = 0;
+            for (int i = 8 * k; i < 8 * k + 8; i++) {
+                const double v = (double)u[order ? order[i] : i], *a = w + i % 8;
+                double *z = s + i % 8, sum = 0;
                 for (int n = 0; n < pairs; n++, a += 32, z += 16) {
                     const double re = z[0], im = z[8];
                     z[0] = re + (a[0] * re - a[8] * im + v);
@@ -473,7 +623,8 @@ static void systems_wide(const float *u, int u_stride, float *y, int y_stride, c
                     *z += *a * *z + v;
                     sum += a[8] * *z;
                 }
-                y[at] += (float)sum;
+                if (k < outputs) y[i] = D[i] * (float)v + (float)sum;
+                else y[place[i - 8 * outputs]] += (float)sum;
             }
             w += 32 * pairs + 16 * reals;
             s += 16 * pairs + 8 * reals;
@@ -498,11 +649,13 @@ INLINE float squares_of(const float *x, float mean, int n) {
     return sum;
 }
 
-/* 1 / sqrt(x) by three of Newton's steps, each of which doubles the digits. The C library's root
- * tells of errors in a variable, for which some libraries want 1 kB. */
+/* 1 / sqrt(x), where no instruction gives the root by three of Newton's steps, each of which doubles
+ * the digits. The C library's root tells of errors in a variable, for which some want 1 kB. */
 INLINE float over_root(float x) {
 #ifdef S4EDGE_LIBM
     return 1.0f / sqrtf(x);
+#elif LANES > 1 && defined(__SSE2__)
+    return 1.0f / _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
 #else
     unsigned half;
     float y;
@@ -518,11 +671,13 @@ INLINE float over_root(float x) {
 /* y = (x - mean) / sqrt(variance + epsilon) scale + shift, over n features. */
 static void layer_norm(const float *x, int x_stride, float *y, int y_stride, const float *scale,
                        const float *shift, float epsilon, int n, int samples) {
+    const float part = 1.0f / (float)n;
     for (int t = 0; t < samples; t++, x += x_stride, y += y_stride) {
-        const float mean = sum_of(x, n) / (float)n;
-        const float factor = over_root(squares_of(x, mean, n) / (float)n + epsilon);
+        const float mean = sum_of(x, n) * part;
+        const float factor = over_root(squares_of(x, mean, n) * part + epsilon);
         UNROLL_SOME for (int i = 0; i < n; i += LANES)
-            store(y + i, (load(x + i) - mean) * (load(scale + i) * factor) + load(shift + i));
+            put(y + i, (get(x + i, n - i) - mean) * (get(scale + i, n - i) * factor)
+                           + get(shift + i, n - i), n - i);
     }
 }
 
@@ -533,7 +688,8 @@ static void standardize(const float *x, int x_stride, float *y, int y_stride, fl
     for (int t = 0; t < samples; t++, x += x_stride, y += y_stride) {
         const float mean = sum_of(x, n) / (float)n;
         const float factor = scale * over_root(squares_of(x, mean, n) / (float)n);
-        for (int i = 0; i < n; i += LANES) store(y + i, (load(x + i) - mean + shift) * factor);
+        for (int i = 0; i < n; i += LANES)
+            put(y + i, (get(x + i, n - i) - mean + shift) * factor, n - i);
     }
 }
 
@@ -543,14 +699,15 @@ static void affine(const float *x, int x_stride, float *y, int y_stride, const f
                    const float *shift, int n, int samples) {
     for (int t = 0; t < samples; t++, x += x_stride, y += y_stride)
         for (int i = 0; i < n; i += LANES)
-            store(y + i, load(x + i) * load(scale + i) + (shift ? load(shift + i) : all(0)));
+            put(y + i, get(x + i, n - i) * get(scale + i, n - i)
+                           + (shift ? get(shift + i, n - i) : all(0)), n - i);
 }
 
 /* == each: lanes == */
 /* A function of every feature, in place. */
 #define FEATURES(name)                                                                             \
     static void each_##name(float *x, int n) {                                                     \
-        for (int i = 0; i < n; i += LANES) store(x + i, name##_of(load(x + i)));                   \
+        for (int i = 0; i < n; i += LANES) put(x + i, name##_of(get(x + i, n - i)), n - i);        \
     }
 
 /* == glu: lanes == */
@@ -559,25 +716,28 @@ static void affine(const float *x, int x_stride, float *y, int y_stride, const f
     static void glu_##name(const float *x, int x_stride, float *y, int y_stride, int n,            \
                            int samples) {                                                          \
         for (int t = 0; t < samples; t++, x += x_stride, y += y_stride)                            \
-            for (int i = 0; i < n; i += LANES) store(y + i, load(x + i) * name##_of(load(x + n + i))); \
+            for (int i = 0; i < n; i += LANES)                                                     \
+                put(y + i, get(x + i, n - i) * name##_of(get(x + n + i, n - i)), n - i);           \
     }
 
 /* == product: lanes == */
 /* y = x y. */
 static void product(const float *x, float *y, int n) {
-    for (int i = 0; i < n; i += LANES) store(y + i, load(x + i) * load(y + i));
+    for (int i = 0; i < n; i += LANES) put(y + i, get(x + i, n - i) * get(y + i, n - i), n - i);
 }
 
 /* == add: lanes == */
 /* y = x + y. */
 static void add(const float *x, float *y, int n) {
-    UNROLL_SOME for (int i = 0; i < n; i += LANES) store(y + i, load(x + i) + load(y + i));
+    UNROLL_SOME for (int i = 0; i < n; i += LANES)
+        put(y + i, get(x + i, n - i) + get(y + i, n - i), n - i);
 }
 
 /* == weighted_sum: lanes == */
 /* y = of_x x + of_y y. */
 static void weighted_sum(float of_x, const float *x, float of_y, float *y, int n) {
-    for (int i = 0; i < n; i += LANES) store(y + i, load(x + i) * of_x + load(y + i) * of_y);
+    for (int i = 0; i < n; i += LANES)
+        put(y + i, get(x + i, n - i) * of_x + get(y + i, n - i) * of_y, n - i);
 }
 
 /* == gather_features == */
@@ -613,8 +773,8 @@ static void embed_bytes(const signed char *table, const float *scale, int tokens
 static void pool_sum(float *pooled, float *x, int x_stride, int n, int samples) {
     for (int t = 0; t < samples; t++, x += x_stride)
         for (int i = 0; i < n; i += LANES) {
-            store(pooled + i, load(pooled + i) + load(x + i));
-            store(x + i, load(pooled + i));
+            put(pooled + i, get(pooled + i, n - i) + get(x + i, n - i), n - i);
+            put(x + i, get(pooled + i, n - i), n - i);
         }
 }
 
@@ -625,8 +785,9 @@ static void pool_mean(float *pooled, unsigned *count, float *x, int x_stride, in
         if (*count + 1 > *count) ++*count;
         const float part = 1.0f / (float)*count;
         for (int i = 0; i < n; i += LANES) {
-            store(pooled + i, load(pooled + i) + (load(x + i) - load(pooled + i)) * part);
-            store(x + i, load(pooled + i));
+            const lanes mean = get(pooled + i, n - i);
+            put(pooled + i, mean + (get(x + i, n - i) - mean) * part, n - i);
+            put(x + i, get(pooled + i, n - i), n - i);
         }
     }
 }
@@ -649,9 +810,9 @@ static int join_mean(float *window, unsigned *count, int stride, const float *x,
     int made = 0;
     for (int t = 0; t < samples; t++, x += x_stride) {
         for (int i = 0; i < n; i += LANES)
-            store(window + i, *count ? load(window + i) + load(x + i) * part : load(x + i) * part);
+            put(window + i, (*count ? get(window + i, n - i) : all(0)) + get(x + i, n - i) * part, n - i);
         if (++*count < (unsigned)stride) continue;
-        for (int i = 0; i < n; i += LANES) store(y + i, load(window + i));
+        for (int i = 0; i < n; i += LANES) put(y + i, get(window + i, n - i), n - i);
         y += y_stride;
         *count = 0;
         made++;

@@ -19,7 +19,7 @@ from s4edge.runtime.description import Description
 
 _FOLDER = Path(__file__).parent
 # Floats after each buffer, which vectors may touch.
-_SLACK = 8
+_SLACK = 16
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from s4edge.export.c.buffers import Buffers, assign, changes_first, stride
-from s4edge.export.c.systems import arrange
+from s4edge.export.c.systems import arrange, in_order_of_lanes
 from s4edge.export.c.weights import (
     Array,
     byte_steps,
@@ -105,11 +105,11 @@ class Writer:
     """
 
     def __init__(self, program: Program, as_bytes: bool, wide: frozenset[str]) -> None:
-        self.program = program
+        self.arranged = arrange(program)
+        self.program = program = in_order_of_lanes(program, self.arranged)
         self.as_bytes = as_bytes
         self.wide = wide
         self.buffers: Buffers = assign(program)
-        self.arranged = arrange(program)
         self.sections: set[str] = {"lanes"}
         self.features: set[str] = set()
         self.gated: set[str] = set()
@@ -237,27 +237,31 @@ class Writer:
     def _systems(self, part: Part, stage: str, systems: Recurrence, where: str) -> str:
         name, wide = identifier(stage), stage in self.wide
         kernel = "systems_wide" if wide else "systems"
-        self.sections.add(kernel)
         arranged = self.arranged[stage]
         D = self._constant(part, systems.feedthrough)
-        tables = "NULL, NULL, NULL, NULL"
-        if arranged.groups:
-            what = "systems, 8 lanes side by side"
-            make = doubles if wide else floats
-            part.arrays.extend(
-                [
-                    make(name, what, arranged.weights),
-                    indices(f"{name}_counts", "rows of pairs and of real poles", arranged.counts),
-                ]
+        if not arranged.states:
+            self.sections.add("affine")
+            return f"affine({where}, {D}, NULL, {systems.modes.channels}, samples);"
+        self.sections.add(kernel)
+        make = doubles if wide else floats
+        part.arrays.extend(
+            [
+                make(name, "systems, 8 lanes side by side", arranged.weights),
+                indices(f"{name}_counts", "rows of pairs and of real poles", arranged.counts),
+            ]
+        )
+        order = place = "NULL"
+        if arranged.order is not None:
+            order = f"{name}_order"
+            part.arrays.append(indices(order, "the channel of each lane", arranged.order))
+        if len(arranged.place):
+            place = f"{name}_place"
+            part.arrays.append(
+                indices(place, "the output that each further lane adds to", arranged.place)
             )
-            order = "NULL"
-            if arranged.order is not None:
-                order = f"{name}_order"
-                part.arrays.append(indices(order, "the channel of each lane", arranged.order))
-            self.state.append(Member("double" if wide else "float", name, arranged.states))
-            tables = f"s->{name}, {name}, {name}_counts, {order}"
-        channels = systems.modes.channels
-        return f"{kernel}({where}, {D}, {channels}, {tables}, {arranged.groups}, samples);"
+        self.state.append(Member("double" if wide else "float", name, arranged.states))
+        tables = f"s->{name}, {name}, {name}_counts, {order}, {place}"
+        return f"{kernel}({where}, {D}, {tables}, {arranged.outputs}, {arranged.groups}, samples);"
 
     def _norm(
         self, part: Part, name: str, norm: LayerNorm | Affine | Standardize, where: str, width: int

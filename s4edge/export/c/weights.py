@@ -44,7 +44,8 @@ class Array:
         per = _PER_LINE[kind]
         lines = [", ".join(words[i : i + per]) for i in range(0, len(words), per)]
         body = ",\n    ".join(lines)
-        declared = f"static const {_TYPES[kind]} {self.name}[{len(words)}]"
+        aligned = " ALIGNED" if kind == "f" else ""
+        declared = f"static const {_TYPES[kind]} {self.name}[{len(words)}]{aligned}"
         return f"/* {self.comment} */\n{declared} = {{\n    {body},\n}};"
 
 
