@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from s4edge.compression.compress import compress_model
 from s4edge.compression.steps import Step, apply_steps
@@ -56,6 +56,8 @@ def compress(
     calibration: Data | NDArray[Any] | Tensor | None = None,
     allocate: str = "uniform",
     tolerance: float | None = None,
+    rate: Sequence[int] | Literal["auto"] | None = None,
+    macs: int | None = None,
     refine: bool | None = None,
     horizon: int | None = None,
     memory: int | None = None,
@@ -74,6 +76,9 @@ def compress(
             labels are used.
         allocate: "uniform" or "sensitivity".
         tolerance: instead of ``state``.
+        rate: strides behind layers, or one more, the first of them at the input; "auto" chooses by
+            error on the calibration data for work saved. With or without a state size.
+        macs: with "auto", multiply-adds per sample to get down to.
         refine: None for wherever it helps.
         horizon: samples for which kernels are used.
         memory: bytes that calibration may take beside model and data; None for half of what is
@@ -82,11 +87,11 @@ def compress(
     """
     chosen = None if calibration is None else inputs.calibration_of(model, calibration, memory)
     if steps is not None:
-        if state is not None or tolerance is not None:
+        if state is not None or tolerance is not None or rate is not None:
             raise S4EdgeError("give either steps or a state size or a tolerance")
         return apply_steps(model, steps, chosen, progress).model
     return compress_model(
-        model, state, method, chosen, allocate, tolerance, refine, horizon, progress
+        model, state, method, chosen, allocate, tolerance, refine, horizon, progress, rate, macs
     )
 
 

@@ -110,7 +110,8 @@ def reduce_rate(
         return Compressed(small)
     part = calibration.part(evenly(len(calibration), _SEQUENCES))
     working = working_copy(model)
-    shortest = part.length if part.lengths is None else int(part.lengths.min())
+    lengths = calibration.lengths
+    shortest = calibration.length if lengths is None else int(lengths.min())
     if step.strides is None:
         aim = output_on(working, part)
         limit = step.error if step.error is not None or step.macs is not None else MOST_ERROR

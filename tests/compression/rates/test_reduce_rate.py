@@ -160,6 +160,12 @@ def test_states_are_reduced_behind() -> None:
     model = random_model()
     data = torch.from_numpy(smooth(24, 192))
     small = s4edge.compress(model, steps=[ReduceRate((2, 2)), ReduceStates(4)], calibration=data)
+    same = s4edge.compress(model, 4, rate=(2, 2), calibration=data)
+    assert same.provenance.history == small.provenance.history
+    chosen = s4edge.compress(model, rate="auto", macs=200, calibration=data)
+    assert multiply_adds(chosen) <= 200
+    with pytest.raises(S4EdgeError, match="spent on rates"):
+        s4edge.compress(model, 4, macs=200)
     kinds = [type(entry) for entry in small.provenance.history]
     assert kinds == [RateReduction, Compression]
     assert small.config.stride == 4
