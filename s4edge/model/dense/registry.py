@@ -6,11 +6,11 @@ from typing import Annotated
 
 from torch import nn
 
-from s4edge.model.dense import plain
+from s4edge.model.dense import low_rank, plain
 from s4edge.model.dense.base import DenseConfig
 from s4edge.model.kinds import Kinds
 
-DENSE = Kinds("dense layers", plain.KIND)
+DENSE = Kinds("dense layers", plain.KIND, low_rank.KIND)
 AnyDense = Annotated[DenseConfig, DENSE.tagged]
 
 

@@ -1,0 +1,1 @@
+"""Fewer multiply-adds in the dense layers of blocks."""
