@@ -9,6 +9,7 @@ import click
 
 from s4edge.cli import terminal
 from s4edge.cli.models import model_stem, set_option
+from s4edge.cli.ranks import rank_options, rank_step, rank_suffix
 from s4edge.cli.rates import rate_options, rate_step, rate_suffix
 from s4edge.cli.reduction import reduction_options
 from s4edge.errors import S4EdgeError
@@ -26,6 +27,7 @@ from s4edge.errors import S4EdgeError
     "the calibration data under E (0.05 is 5 %); allocated by sensitivity.",
 )  # fmt: skip
 @rate_options
+@rank_options
 @reduction_options
 @click.option(
     "--finetune",
@@ -63,6 +65,8 @@ def compress(
     rate: str | None,
     macs: int | None,
     rate_tolerance: float | None,
+    rank: str | None,
+    rank_tolerance: float | None,
     method: str,
     calibrate: str | None,
     memory: int | None,
@@ -79,21 +83,25 @@ def compress(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Reduce the state size of MODEL and the rates of its layers, and write the smaller model."""
+    """Reduce states, rates and ranks of MODEL's layers, and write the smaller model."""
     from s4edge.checkpoints.facts import parse_assignments
     from s4edge.reports.compression_table import compression_table
+    from s4edge.reports.rank_table import rank_table
     from s4edge.reports.rate_table import rate_table
 
     if state is not None and tolerance is not None:
         raise click.UsageError("give either --state N or --tolerance E")
-    if state is None and tolerance is None and rate is None:
-        raise click.UsageError("give either --state N or --tolerance E, or --rate STRIDES")
+    if state is None and tolerance is None and rate is None and rank is None:
+        raise click.UsageError(
+            "give either --state N or --tolerance E, or --rate STRIDES, or --rank R"
+        )
     if (finetune is None) != (epochs is None):
         raise click.UsageError("--finetune DATA and --epochs K go together")
     if distill and finetune is None:
         raise click.UsageError("--distill is for --finetune")
     slower = rate_step(rate, macs, rate_tolerance)
-    size = rate_suffix(rate)
+    narrower = rank_step(rank, rank_tolerance)
+    size = rate_suffix(rate) + rank_suffix(rank)
     if state is not None or tolerance is not None:
         size += f"-s{state}" if state is not None else f"-t{tolerance:g}"
     suffix = ".pt" if layout == "upstream" else ".safetensors"
@@ -104,7 +112,7 @@ def compress(
 
         wrong = _only_for_s4edge(
             tolerance=tolerance, calibrate=calibrate, memory=memory, horizon=horizon,
-            report=report, refine=refine or None, finetune=finetune, rate=rate,
+            report=report, refine=refine or None, finetune=finetune, rate=rate, rank=rank,
             allocate=None if allocate == "uniform" else allocate,
         )  # fmt: skip
         if wrong or state is None:
@@ -120,8 +128,9 @@ def compress(
         from s4edge.compression.steps import Step
         from s4edge.workflows.compress import compress_file
 
-        # States last: they are fewer for signals that are averages.
-        steps: list[Step] = [] if slower is None else [slower]
+        # States last: they are fewer for signals that are averages, and moved on the data after all
+        # else has changed.
+        steps: list[Step] = [each for each in (slower, narrower) if each is not None]
         if state is not None or tolerance is not None:
             steps.append(ReduceStates(state, tolerance, method, allocate, refine, horizon))
         answer = compress_file(
@@ -142,6 +151,8 @@ def compress(
         return
     if "rate" in answer:
         terminal.console.print(rate_table(answer["rate"]))
+    if "rank" in answer:
+        terminal.console.print(rank_table(answer["rank"]))
     if "method" in answer:
         table = compression_table(answer, verbose)
         if layout == "upstream":

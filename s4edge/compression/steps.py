@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from s4edge.compression.dense.step import ReduceRank, reduce_rank
 from s4edge.compression.rates.step import ReduceRate, reduce_rate
 from s4edge.compression.result import Compressed
 from s4edge.compression.states.calibration import Calibration
@@ -28,6 +29,7 @@ class Step(Protocol):
 Handler = Callable[[SequenceModel, Any, Calibration | None, Progress], Compressed]
 HANDLERS: dict[type[Any], Handler] = {
     ReduceRate: reduce_rate,
+    ReduceRank: reduce_rank,
     ReduceStates: reduce_states,
 }
 

@@ -167,6 +167,63 @@ class RateReduction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FactoredLayer:
+    """What became of a dense layer whose rank could be reduced.
+
+    Attributes:
+        name: of the layer that it is in.
+        dense: its name there.
+        columns: features that enter.
+        rows: features that leave.
+        rank_before: None where it was one matrix.
+        rank: now; as before where it was left alone.
+        multiply_adds_before: per input sample.
+        multiply_adds_after: per input sample.
+        predicted_error: relative, of what leaves it, against its deviation from its mean, from the
+            original's inputs.
+        error: the same measured in the smaller model, with what reaches it there.
+        output_error: of the model's output with this layer and all before it reduced.
+    """
+
+    name: str
+    dense: str
+    columns: int
+    rows: int
+    rank_before: int | None = None
+    rank: int | None = None
+    multiply_adds_before: int
+    multiply_adds_after: int
+    predicted_error: float
+    error: float
+    output_error: OutputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankReduction:
+    """Dense layers made products of two matrices.
+
+    Attributes:
+        rank: that was asked for.
+        fraction: of the dense layers' multiply-adds that was asked for instead.
+        tolerance: the output error that was asked for instead.
+        multiply_adds_before: of the model, per input sample.
+        multiply_adds_after: of the model, per input sample.
+        calibration: sequences.
+        output_error: of the whole model on the calibration data.
+        layers: in order.
+    """
+
+    rank: int | None = None
+    fraction: float | None = None
+    tolerance: float | None = None
+    multiply_adds_before: int
+    multiply_adds_after: int
+    calibration: CalibratedOn
+    output_error: OutputError
+    layers: tuple[FactoredLayer, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """A fine-tuning.
 
@@ -191,10 +248,12 @@ class Training:
     distill: float | None = None
 
 
-Entry = Union[Compression, RateReduction, Training]  # noqa: UP007 -- for isinstance as well
-KINDS: dict[str, type[Compression] | type[RateReduction] | type[Training]] = {
+# Not by |, for isinstance as well.
+Entry = Union[Compression, RateReduction, RankReduction, Training]  # noqa: UP007
+KINDS: dict[str, type[Entry]] = {
     "compress": Compression,
     "rate": RateReduction,
+    "rank": RankReduction,
     "finetune": Training,
 }
 

@@ -8,9 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from s4edge.model.block import Block
 from s4edge.model.costs import multiply_adds
-from s4edge.model.history import RateReduction, last_compression, to_json
+from s4edge.model.history import RankReduction, RateReduction, last_compression, to_json
 from s4edge.model.sequence_model import SequenceModel
 
 # What the history may tell beside method and layers.
@@ -24,11 +23,17 @@ def compression_answer(
 
     Where states were reduced a layer's ``error`` and ``error_bound`` are the largest over its
     channels; the measured H-infinity error and the bound of each channel stand beside them. Where
-    strides alone were given it is the error of what leaves the layer. ``rate`` tells of strides.
+    strides or ranks alone were given it is the error of what leaves the layer. ``rate`` tells of
+    strides, ``rank`` of dense layers.
     """
     done = after.provenance.history[len(before.provenance.history) :]
     compression = last_compression(done)
-    rate = next((to_json(each) for each in done if isinstance(each, RateReduction)), None)
+    others = {
+        key: to_json(each)
+        for key, kind in (("rate", RateReduction), ("rank", RankReduction))
+        for each in done
+        if isinstance(each, kind)
+    }
     told: dict[str, Any] = {}
     if compression is not None:
         entry = to_json(compression)
@@ -38,13 +43,17 @@ def compression_answer(
             for each, layer in zip(entry["layers"], compression.layers, strict=True)
         ]
     else:
-        assert rate is not None
-        told = {key: rate[key] for key in _TOLD if key in rate}
-        layers = [_of_strides(*each) for each in zip(rate["layers"], before.blocks, strict=True)]
+        *_, last = others.values()
+        told = {key: last[key] for key in _TOLD if key in last}
+        states = {
+            block.config.name: sum(systems.real_states for systems in block.config.all_systems)
+            for block in before.blocks
+        }
+        layers = [_as_they_were(each, states[each["name"]]) for each in last["layers"]]
     return {
         "output": str(path),
         **told,
-        **({} if rate is None else {"rate": rate}),
+        **others,
         "multiply_adds": {"before": multiply_adds(before), "after": multiply_adds(after)},
         "state_size": {"before": _state_size(before), "after": _state_size(after)},
         "real_states": {"before": before.config.real_states, "after": after.config.real_states},
@@ -55,8 +64,8 @@ def compression_answer(
     }
 
 
-def _of_strides(told: dict[str, Any], block: Block) -> dict[str, Any]:
-    states = sum(systems.real_states for systems in block.config.all_systems)
+def _as_they_were(told: dict[str, Any], states: int) -> dict[str, Any]:
+    """What was done to a layer beside its states."""
     kept = {"real_states_before": states, "real_states_after": states}
     return {**told, **kept, "error": told.get("error"), "error_bound": None}
 
@@ -137,6 +146,14 @@ def _output_error(answer: dict[str, Any]) -> str:
         f"The output on {data['source']} ({data['sequences']:,} sequences) differs by "
         f"{error['measured']:.2%} (predicted {error['predicted']:.2%}){same}.\n"
     )
+
+
+def work_told(entry: dict[str, Any]) -> str:
+    """Of an entry of the history, as JSON: its multiply-adds, and what the output lost."""
+    return (
+        f"{entry['multiply_adds_before']:,} -> {entry['multiply_adds_after']:,} multiply-adds per "
+        f"sample\n{_output_error(entry)}"
+    ).rstrip()
 
 
 def _bound(value: float | None) -> str:

@@ -9,8 +9,9 @@ import rich.box
 from rich.table import Table
 from rich.text import Text
 
-from s4edge.model.configuration import backward_name
+from s4edge.model.configuration import BlockConfig, backward_name
 from s4edge.model.costs import costs_of, multiply_adds
+from s4edge.model.dense.low_rank import LowRankConfig
 from s4edge.model.history import in_short
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems.base import Systems
@@ -23,7 +24,8 @@ def summarize(model: SequenceModel, rate: float | None = None) -> dict[str, Any]
     ``largest_pole`` is the largest ``|a|``, ``slowest_time_constant`` is ``-1 / log |a|`` in
     samples of the input (None for a mode that does not decay), and in seconds where the ``rate`` is
     known. A layer sees one sample for ``period`` of the input; ``multiply_adds`` are per sample of
-    the input. A layer's ``backward`` is None or the same of its systems that run backward.
+    the input. ``ranks`` are those of a layer's dense layers that are products of two matrices, by
+    name. A layer's ``backward`` is None or the same of its systems that run backward.
     """
     config, provenance = model.config, model.provenance
     layers = []
@@ -42,6 +44,7 @@ def summarize(model: SequenceModel, rate: float | None = None) -> dict[str, Any]
                 "stride": block.config.stride,
                 "period": cost.period,
                 "multiply_adds": round(cost.multiply_adds),
+                "ranks": _ranks(block.config),
             }
         )
     return {
@@ -72,6 +75,13 @@ def summarize(model: SequenceModel, rate: float | None = None) -> dict[str, Any]
         "notes": provenance.notes,
         "layers": layers,
         "history": [in_short(entry) for entry in provenance.history],
+    }
+
+
+def _ranks(block: BlockConfig) -> dict[str, int]:
+    """Of its dense layers that are products of two matrices."""
+    return {
+        each.name: each.kind.rank for each in block.dense if isinstance(each.kind, LowRankConfig)
     }
 
 
@@ -119,6 +129,11 @@ def summary_table(summary: dict[str, Any], name: str) -> Table:
     periods = [layer["period"] for layer in summary["layers"]]
     if max(periods) > 1:
         caption.append(f"layers run once for {', '.join(map(str, periods))} samples")
+    caption += [
+        f"{layer['name']}: {', '.join(f'{name} of rank {rank}' for name, rank in ranks.items())}"
+        for layer in summary["layers"]
+        if (ranks := layer["ranks"])
+    ]
     if summary["head"] is not None:
         widths = " -> ".join(map(str, summary["head"]))
         caption.append(f"a head compares two sequences' features: {widths}")

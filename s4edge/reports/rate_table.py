@@ -7,6 +7,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from s4edge.reports.compression_table import work_told
+
 
 def rate_table(rate: dict[str, Any]) -> Table:
     """A table of layers.
@@ -19,7 +21,7 @@ def rate_table(rate: dict[str, Any]) -> Table:
     chosen = ", chosen on the calibration data" if rate["chosen"] else ""
     table = Table(
         title=f"Strides {strides}{at_input}{chosen}",
-        caption=Text(_caption(rate), style="table.caption"),
+        caption=Text(work_told(rate), style="table.caption"),
         caption_justify="left",
     )
     calibrated = "output_error" in rate
@@ -47,20 +49,3 @@ def rate_table(rate: dict[str, Any]) -> Table:
             *errors,
         )
     return table
-
-
-def _caption(rate: dict[str, Any]) -> str:
-    told = (
-        f"{rate['multiply_adds_before']:,} -> {rate['multiply_adds_after']:,} multiply-adds per "
-        "sample"
-    )
-    if "output_error" not in rate:
-        return told
-    error, data = rate["output_error"], rate["calibration"]
-    same = ""
-    if "same_class" in error:
-        same = f"; the largest score is the same one for {error['same_class']:.1%}"
-    return (
-        f"{told}\nThe output on {data['source']} ({data['sequences']:,} sequences) differs by "
-        f"{error['measured']:.2%} (predicted {error['predicted']:.2%}){same}."
-    )

@@ -32,6 +32,7 @@ import torch
 from hypothesis import assume
 from hypothesis import strategies as st
 
+from s4edge.model.block import Block
 from s4edge.model.configuration import (
     Activation,
     BlockConfig,
@@ -45,7 +46,8 @@ from s4edge.model.configuration import (
     Pooling,
     Residual,
 )
-from s4edge.model.dense.plain import PlainConfig
+from s4edge.model.dense.low_rank import LowRankConfig
+from s4edge.model.dense.plain import Plain, PlainConfig
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems.diagonal import DiagonalConfig, DiagonalSystems
 from s4edge.model.systems.feedforward import FeedForwardConfig
@@ -380,9 +382,20 @@ def blocks(draw: st.DrawFn, name: str, frame: _Frame) -> BlockConfig:
         repeat=repeat,
         widening=widening,
     )
-    said_plain = block.dense_names if draw(_seldom()) else ()
-    dense = tuple(DenseLayer(each, PlainConfig()) for each in said_plain)
-    return dataclasses.replace(block, dense=dense)
+    if not draw(_seldom()):
+        return block
+    built = Block(block, frame.width, leaving)
+    said = [DenseLayer(each, draw(_dense_kinds(built, each))) for each in block.dense_names]
+    return dataclasses.replace(block, dense=tuple(said))
+
+
+@st.composite
+def _dense_kinds(draw: st.DrawFn, block: Block, name: str) -> PlainConfig | LowRankConfig:
+    plain = block.get_submodule(name)
+    assert isinstance(plain, Plain)
+    if draw(st.booleans()):
+        return PlainConfig()
+    return LowRankConfig(draw(st.integers(1, min(plain.in_features, plain.out_features))))
 
 
 @st.composite

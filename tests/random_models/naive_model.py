@@ -125,6 +125,9 @@ class Naive:
         return h + self._size * size * self._noise.standard_normal(h.shape)
 
     def _linear(self, prefix: str, x: Array) -> Array:
+        if prefix + "left.weight" in self.tensors:
+            x = self._jitter(x @ self.tensors[prefix + "right.weight"].T)
+            prefix += "left."
         y = x @ self.tensors[prefix + "weight"].T + self.tensors[prefix + "bias"]
         return self._jitter(y)
 

@@ -49,8 +49,8 @@ def fitted(
 
     Args:
         model: left as it is.
-        ranks: of layers, in the model's order.
-        predicted: of them, from the model as it is.
+        ranks: of those layers that are taken.
+        predicted: of all layers that could be, in the model's order.
         sample: sequences.
         aim: the model's output on them, to tell errors; without it none are.
     """
@@ -58,12 +58,13 @@ def fitted(
     layer_errors, so_far = {}, {}
     with torch.no_grad():
         pair = Pair(original, working, sample)
-        for place, rank in ranks.items():
+        for place, known in predicted.items():
             pair.reach(place.block)
-            sensitivity = predicted[place].sensitivity
-            product = factored(place.affine(model), pair.moments(place), rank, sensitivity)
-            for each in (small, working):
-                place.put(each, product)
+            if place in ranks:
+                moments, layer = pair.moments(place), place.affine(model)
+                product = factored(layer, moments, ranks[place], known.sensitivity)
+                for each in (small, working):
+                    place.put(each, product)
             if aim is not None:
                 layer_errors[place] = pair.error(place)
                 so_far[place] = relative_error(output_on(working, sample), aim)

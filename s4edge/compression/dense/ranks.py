@@ -58,6 +58,9 @@ def spending(config: ModelConfig, predicted: Mapping[Place, Predicted]) -> Spend
     for index, (place, lost) in enumerate(predicted.items()):
         count = place.largest_rank
         ranks = np.arange(1, count + 1)
-        order[index, : count + 1] = [*(place.cost(rank) for rank in ranks), place.whole_cost]
+        order[index, : count + 1] = [
+            *(place.cost(rank) for rank in ranks.tolist()),
+            place.whole_cost,
+        ]
         error[index, : count + 1] = [*lost.output[ranks], 0.0]
     return Spending(places, runs, walk(Curves(order * runs[:, None], error)))

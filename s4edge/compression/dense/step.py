@@ -216,13 +216,12 @@ def _some(model: SequenceModel, calibration: Calibration, floats: int) -> Calibr
 
 
 def _layers(data: _Data, ranks: Ranks, done: Fitted) -> Iterator[FactoredLayer]:
-    """Of all layers that could take less, in the model's order; those not taken lose nothing."""
-    predicted, measured = 0.0, 0.0
+    """Of all layers that could take less, in the model's order."""
+    predicted = 0.0
     for place, lost in data.predicted.items():
         rank = ranks.get(place)
         if rank is not None:
             predicted += float(lost.output[rank])
-            measured = done.so_far[place]
         yield FactoredLayer(
             name=place.layer,
             dense=place.name,
@@ -235,6 +234,8 @@ def _layers(data: _Data, ranks: Ranks, done: Fitted) -> Iterator[FactoredLayer]:
                 (place.whole_cost if rank is None else place.cost(rank)) / place.period
             ),
             predicted_error=0.0 if rank is None else lost.layer_error(rank),
-            error=0.0 if rank is None else done.layer_errors[place],
-            output_error=OutputError(predicted=float(np.sqrt(predicted)), measured=measured),
+            error=done.layer_errors[place],
+            output_error=OutputError(
+                predicted=float(np.sqrt(predicted)), measured=done.so_far[place]
+            ),
         )

@@ -1,0 +1,67 @@
+"""Options of the ranks of dense layers, and what they mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from s4edge.cli.terminal import Command
+from s4edge.errors import S4EdgeError
+
+if TYPE_CHECKING:
+    from s4edge.compression.dense.step import ReduceRank
+
+_TOLERANCE = 0.1
+
+
+def rank_options(command: Command) -> Command:
+    """Add ``--rank`` and ``--rank-tolerance``."""
+    options = (
+        click.option(
+            "--rank", metavar="R",
+            help="Make layers' matrices products of two where that takes fewer multiply-adds, the "
+            "closest ones on the calibration data: of rank R (16), down to a fraction of their "
+            "multiply-adds (0.5), spent where the output needs it, or auto: down to the error of "
+            "--rank-tolerance. Takes --calibrate.",
+        ),
+        click.option(
+            "--rank-tolerance", type=float, metavar="E",
+            help="With --rank auto: the relative error of the output that ranks may cost.  "
+            f"[default: {_TOLERANCE:g}]",
+        ),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def rank_step(rank: str | None, tolerance: float | None) -> ReduceRank | None:
+    """The step that options ask for, or None.
+
+    Raises:
+        S4EdgeError: it is no rank.
+    """
+    if rank != "auto" and tolerance is not None:
+        raise click.UsageError("--rank-tolerance goes with --rank auto")
+    if rank is None:
+        return None
+    from s4edge.compression.dense.step import ReduceRank
+
+    if rank == "auto":
+        return ReduceRank(tolerance=_TOLERANCE if tolerance is None else tolerance)
+    try:
+        return ReduceRank(rank=int(rank))
+    except ValueError:
+        pass
+    try:
+        return ReduceRank(fraction=float(rank))
+    except ValueError:
+        raise S4EdgeError(
+            f"--rank takes a whole number, a fraction as 0.5, or auto; got {rank!r}"
+        ) from None
+
+
+def rank_suffix(rank: str | None) -> str:
+    """Of the file that is written."""
+    return "" if rank is None else f"-rank{rank}"
