@@ -161,7 +161,7 @@ def test_files_hold_the_tag(tmp_path: Path) -> None:
     ("change", "why"),
     [
         (lambda dense: dense[0]["kind"].update(tag="sparse"),
-         "kind 'sparse' is unknown to this version; it knows plain, factors"),
+         "kind 'sparse' is unknown to this version; it knows plain, low-rank, factors"),
         (lambda dense: dense[0].update(name="decoder"),
          "it has the dense layers gate.input, .*, not once each 'decoder'"),
         (lambda dense: dense.append(dense[0]), "not once each 'mixing', 'mixing'"),

@@ -18,7 +18,7 @@ from s4edge.data.dataset import Data
 from s4edge.errors import S4EdgeError
 from s4edge.export.lowering import lower
 from s4edge.model.block import Block
-from s4edge.model.configuration import GateConfig
+from s4edge.model.configuration import DenseLayer, GateConfig
 from s4edge.model.dense.low_rank import LowRank, LowRankConfig
 from s4edge.model.dense.plain import Plain
 from s4edge.model.history import RankReduction
@@ -281,6 +281,15 @@ def test_what_cannot_be_is_refused_in_one_line(step: ReduceRank, why: str) -> No
     with pytest.raises(S4EdgeError, match=why) as refused:
         s4edge.compress(random_model(), steps=[step], calibration=inputs())
     assert "\n" not in str(refused.value)
+
+
+def test_a_rank_that_a_layer_cannot_have() -> None:
+    model = random_model()
+    for rank in (0, 7):
+        dense = (DenseLayer("mixing", LowRankConfig(rank)),)
+        blocks = (dataclasses.replace(model.config.blocks[0], dense=dense),)
+        with pytest.raises(S4EdgeError, match=f"blocks.0: mixing: .*cannot have the rank {rank}"):
+            SequenceModel(dataclasses.replace(model.config, blocks=blocks))
 
 
 def test_what_it_needs() -> None:
