@@ -20,10 +20,9 @@ from s4edge.model.history import FactoredLayer, OutputError, RankReduction
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.progress import Progress, part_of, silent
 
-# Floats of the sequences that layers are fitted to, at one place of the model.
-_FLOATS = 2**25
-# Of the sequences that gradients are taken on.
-_GRADIENT_FLOATS = 2**23
+# Floats, at the model's widest place, of the sequences that the output's error is measured on, that
+# layers are fitted to, and that gradients are taken on: bounds memory and time.
+_MEASURED, _FITTED, _GRADIENTS = 2**27, 2**25, 2**23
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def reduce_rank(
     ranks = data.ranks(step, part_of(progress, 1, 3))
     done = fitted(model, ranks, data.predicted, data.sample, data.sample_output)
     small = done.model
-    y = output_on(done.working, calibration)
+    y = output_on(done.working, data.calibration)
     layers = list(_layers(data, ranks, done))
     error = OutputError(
         predicted=layers[-1].output_error.predicted,
@@ -114,7 +113,7 @@ def reduce_rank(
             tolerance=step.tolerance,
             multiply_adds_before=multiply_adds(model),
             multiply_adds_after=multiply_adds(small),
-            calibration=calibration.told(),
+            calibration=data.calibration.told(),
             output_error=error,
             layers=tuple(layers),
         )
@@ -128,7 +127,7 @@ class _Data:
 
     Attributes:
         model: as it is.
-        calibration: all sequences.
+        calibration: sequences that the output's error is measured on.
         output: of the model on them.
         sample: those that layers are fitted to.
         sample_output: of the model on them.
@@ -137,9 +136,10 @@ class _Data:
 
     def __init__(self, model: SequenceModel, calibration: Calibration, progress: Progress) -> None:
         working, places = working_copy(model), worth_it(model)
-        self.model, self.calibration = model, calibration
-        self.output = output_on(working, calibration)
-        energy = float(self.output.double().square().sum()) / len(calibration)
+        self.model = model
+        self.calibration = _some(model, calibration, _MEASURED)
+        self.output = output_on(working, self.calibration)
+        energy = float(self.output.double().square().sum()) / len(self.output)
         if not np.isfinite(energy) or energy == 0:
             what = "zero throughout" if energy == 0 else "NaN or infinite in places"
             raise S4EdgeError(
@@ -147,10 +147,10 @@ class _Data:
                 "there"
             )
         progress(0.2)
-        self.sample = _some(model, calibration, _FLOATS)
+        self.sample = _some(model, calibration, _FITTED)
         self.sample_output = output_on(working, self.sample)
         progress(0.3)
-        few = _some(model, calibration, _GRADIENT_FLOATS)
+        few = _some(model, calibration, _GRADIENTS)
         found = predict(working, places, few, energy)
         self.predicted = dict(zip(places, found, strict=True))
         progress(1)
