@@ -23,7 +23,6 @@ import click
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from s4edge.runtime.c_library import CLibrary, open_library
 
 import s4edge
 from s4edge.cli.rates import rate_step
@@ -33,6 +32,7 @@ from s4edge.data.dataset import Data
 from s4edge.model.costs import multiply_adds
 from s4edge.model.history import RateReduction
 from s4edge.model.sequence_model import SequenceModel
+from s4edge.runtime.backends.c.library import CLibrary, open_library
 from s4edge.training.finetune import finetune_model
 from s4edge.training.settings import settings_of
 from s4edge.workflows.inputs import calibration_of
