@@ -6,7 +6,9 @@ gradients are formed in place.
 
 from __future__ import annotations
 
+import itertools
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,7 +24,7 @@ def causal_convolution(v: Tensor, kernel: Tensor, spectrum: Tensor | None = None
         spectrum: (H, length + 1) of a kernel that does not change, from `kernel_spectrum`.
 
     Returns:
-        (batch, H, length), with gaps between the rows.
+        (batch, H, length), maybe with gaps between the rows.
     """
     y: Tensor = _CausalConvolution.apply(v, kernel, spectrum)
     return y
@@ -33,67 +35,108 @@ def kernel_spectrum(kernel: Tensor, length: int) -> Tensor:
     return torch.fft.rfft(kernel, n=2 * length)
 
 
-# Numbers of a product that is cheaper at once than in parts.
-_SMALL = 1 << 18
-
-
 class _Workspace(threading.local):
     """The padded copy that a transform reads, kept for the next one of that shape."""
 
     padded: Tensor | None = None
+    kind: Any = None
 
 
 _workspace = _Workspace()
 
 
+# Numbers of a product that is cheaper at once than in parts.
+_SMALL = 1 << 18
+# Samples of all channels whose transforms the processor's own memory holds.
+_AT_ONCE = 1 << 17
+
+
+def _groups(v: Tensor) -> tuple[Tensor, ...]:
+    """Sequences that are transformed together, group by group; all of them where they are few."""
+    size = max(1, _AT_ONCE // max(1, v.shape[1] * v.shape[2]))
+    return (v,) if size >= len(v) or v.is_cuda else v.split(size)
+
+
 def _transform(v: Tensor) -> Tensor:
     """(..., length + 1) spectrum of ``v`` (..., length) padded by as many zeros."""
     length = v.shape[-1]
-    shape = (*v.shape[:-1], 2 * length)
+    kind = (*v.shape[1:-1], 2 * length), v.dtype, v.device
     padded = _workspace.padded
-    if padded is None or (padded.shape, padded.dtype, padded.device) != (shape, v.dtype, v.device):
+    if padded is None or len(padded) < len(v) or _workspace.kind != kind:
         with torch.inference_mode(False):  # one made there could not be written to outside
-            padded = _workspace.padded = torch.zeros(shape, dtype=v.dtype, device=v.device)
+            padded = v.new_zeros(len(v), *kind[0])
+        _workspace.padded, _workspace.kind = padded, kind
+    padded = padded[: len(v)]
     padded[..., :length] = v
     return torch.fft.rfft(padded)
 
 
-def _summed_product(first: Tensor, second: Tensor) -> Tensor:
-    """Over the batch."""
-    if first.numel() < _SMALL:
-        return (first * second).sum(0)
-    # One by one: no third array of that size.
-    total = first[0] * second[0]
-    for before, after in zip(first[1:], second[1:], strict=True):
-        total.addcmul_(before, after)
+def _gathered(parts: Iterator[Tensor], v: Tensor) -> Tensor:
+    """Groups, each with gaps between its rows, as one array of the shape of ``v``."""
+    first = next(parts)
+    if len(first) == len(v):
+        return first
+    whole = torch.empty(v.shape, dtype=v.dtype, device=v.device)
+    at = 0
+    for part in itertools.chain([first], parts):  # each while it is at hand
+        whole[at : at + len(part)] = part
+        at += len(part)
+    return whole
+
+
+def _add_product(total: Tensor | None, first: Tensor, second: Tensor) -> Tensor:
+    """Summed over sequences."""
+    if len(first) > 1 and first.numel() < _SMALL:
+        product = (first * second).sum(0)
+        return product if total is None else total.add_(product)
+    for one, other in zip(first, second, strict=True):  # no third array of that size
+        total = one * other if total is None else total.addcmul_(one, other)
+    assert total is not None
     return total
 
 
 class _CausalConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, v: Tensor, kernel: Tensor, spectrum: Tensor | None) -> Tensor:
-        length = v.shape[-1]
-        if spectrum is None:
-            spectrum = kernel_spectrum(kernel, length)
-        signal = _transform(v)
-        product = signal * spectrum
-        kept = signal.conj_physical_() if ctx.needs_input_grad[1] else None
-        ctx.save_for_backward(spectrum, kept)
+        length, kept = v.shape[-1], []
+        response = kernel_spectrum(kernel, length) if spectrum is None else spectrum
+
+        def answers() -> Iterator[Tensor]:
+            for some in _groups(v):
+                signal = _transform(some)
+                product = signal * response
+                if ctx.needs_input_grad[1]:
+                    kept.append(signal.conj_physical_())
+                yield torch.fft.irfft(product, n=2 * length)[..., :length]
+
+        y = _gathered(answers(), v)
+        ctx.save_for_backward(response, *kept)
         ctx.kernel_length = kernel.shape[-1]
-        return torch.fft.irfft(product, n=2 * length)[..., :length]
+        return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        spectrum, signal = ctx.saved_tensors
+        response, *kept = ctx.saved_tensors
         (gradient,) = gradients
-        length = gradient.shape[-1]
-        found = _transform(gradient)
-        of_kernel = None
-        if signal is not None:
-            total = _summed_product(signal, found)
-            of_kernel = torch.fft.irfft(total, n=2 * length)[:, : ctx.kernel_length]
+        length, total = gradient.shape[-1], None
+        response = response.conj().resolve_conj()
+
+        def of_inputs() -> Iterator[Tensor]:
+            nonlocal total
+            for index, some in enumerate(_groups(gradient)):
+                found = _transform(some)
+                if kept:
+                    total = _add_product(total, kept[index], found)
+                if ctx.needs_input_grad[0]:
+                    yield torch.fft.irfft(found.mul_(response), n=2 * length)[..., :length]
+
         of_v = None
         if ctx.needs_input_grad[0]:
-            found.mul_(spectrum.conj())
-            of_v = torch.fft.irfft(found, n=2 * length)[..., :length]
+            of_v = _gathered(of_inputs(), gradient)
+        else:
+            for _ in of_inputs():
+                pass
+        of_kernel = None
+        if total is not None:
+            of_kernel = torch.fft.irfft(total, n=2 * length)[:, : ctx.kernel_length]
         return of_v, of_kernel, None

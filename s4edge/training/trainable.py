@@ -3,7 +3,7 @@
 A batch goes through in parts that the processor's caches hold, and whose memory is used again for
 the next part; kernels are formed once for all parts, and their gradients taken back through poles
 and weights once. So peak memory does not grow with the batch, and steps of long sequences are
-several times as fast.
+several times as fast. Each thread has a part of its own (`s4edge.training.threads`).
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from s4edge.model.dropout import Dropout
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.systems.base import Systems
 from s4edge.training.batches import Batch
+from s4edge.training.threads import each_in_order, threads_for
 
-# Numbers of one activation of a part: 2 MB.
-_PART = 1 << 19
+# Numbers of one activation of a part: 2 MB, or less where there is a thread for it.
+_PART, _LEAST = 1 << 19, 1 << 17
 
 Loss = Callable[[Batch, Tensor, list[Tensor]], Tensor]
 
@@ -102,8 +103,16 @@ class Trainable(nn.Module):
         return known
 
     def _parts(self, batch: Batch) -> Iterator[Batch]:
-        floats = batch.x.shape[2 if self.model.config.channels_first else 1]
-        return batch.parts(max(1, _PART // (floats * self.model.config.d_model)))
+        """Of the batch: none too large, and one for each thread where they are not too small."""
+        samples = batch.x.shape[2 if self.model.config.channels_first else 1]
+        floats = max(1, samples * self.model.config.d_model)
+        share = -(-len(batch.x) // self._threads(batch.x))
+        return batch.parts(max(1, min(_PART // floats, max(share, _LEAST // floats))))
+
+    def _threads(self, x: Tensor) -> int:
+        """That are worth beginning for a batch."""
+        floats = x.shape[0] * x.shape[2 if self.model.config.channels_first else 1]
+        return threads_for(x) if floats * self.model.config.d_model > _LEAST else 1
 
     def _loss(self, part: Batch, loss: Loss) -> Tensor:
         dropout = self.model.blocks[0].dropout
@@ -115,29 +124,43 @@ class Trainable(nn.Module):
         self, batch: Batch, loss: Loss, parameters: list[nn.Parameter]
     ) -> tuple[Tensor, list[Tensor]]:
         of_coordinates = {id(each) for each in self.coordinates.parameters()}
-        moving = [each for each in parameters if id(each) in of_coordinates]
         plain = [each for each in parameters if id(each) not in of_coordinates]
         leaves: list[Tensor] = []
         value: Tensor | float = 0.0
+        threads = self._threads(batch.x)
         with self._held(batch.x, leaves) as responses:
             wanted = [*plain, *leaves]
             sums = [torch.zeros_like(each) for each in wanted]
-            for part in self._parts(batch):
+
+            def of_part(part: Batch) -> tuple[Tensor, tuple[Tensor | None, ...]]:
                 share = self._loss(part, loss)
-                found = torch.autograd.grad(share, wanted, allow_unused=True)
+                return share.detach(), torch.autograd.grad(share, wanted, allow_unused=True)
+
+            for share, found in each_in_order(of_part, list(self._parts(batch)), threads):
                 for total, gradient in zip(sums, found, strict=True):
                     if gradient is not None:
                         total += gradient
-                value = value + share.detach()
-        through: tuple[Tensor | None, ...] = ()
-        if moving:
-            through = torch.autograd.grad(responses, moving, sums[len(plain) :], allow_unused=True)
-        known = {id(each): gradient for each, gradient in zip(plain, sums, strict=False)}
-        known |= {
-            id(each): torch.zeros_like(each) if gradient is None else gradient
-            for each, gradient in zip(moving, through, strict=True)
-        }
+                value = value + share
         assert isinstance(value, Tensor)
+        known = {id(each): gradient for each, gradient in zip(plain, sums, strict=False)}
+
+        def of_system(index: int) -> dict[int, Tensor]:
+            moving = [
+                each
+                for each in self.moved[index].coordinates.parameters()
+                if each.requires_grad and each.numel()
+            ]
+            if not moving:
+                return {}
+            gradient = sums[len(plain) + index]
+            through = torch.autograd.grad(responses[index], moving, gradient, allow_unused=True)
+            return {
+                id(each): torch.zeros_like(each) if its is None else its
+                for each, its in zip(moving, through, strict=True)
+            }
+
+        for gradients in each_in_order(of_system, range(len(responses)), threads):
+            known |= gradients
         return value, [known[id(each)] for each in parameters]
 
     @contextlib.contextmanager
@@ -149,12 +172,17 @@ class Trainable(nn.Module):
         """
         length = x.shape[2 if self.model.config.channels_first else 1]
         lengths = self.model.config.samples_entering(length)
-        responses = []
-        for each in self.moved:
-            values = {f"systems.{name}": value for name, value in each.coordinates().items()}
-            here = lengths[each.block]
-            response: Tensor = functional_call(_Response(each.systems), values, (here,))
-            responses.append(response)
+        keep_graph = torch.is_grad_enabled()
+
+        def response_of(each: _Moved) -> Tensor:
+            with torch.set_grad_enabled(keep_graph):  # a setting of each thread's own
+                values = {f"systems.{name}": value for name, value in each.coordinates().items()}
+                found: Tensor = functional_call(
+                    _Response(each.systems), values, (lengths[each.block],)
+                )
+                return found
+
+        responses = list(each_in_order(response_of, self.moved, self._threads(x)))
         for each, response in zip(self.moved, responses, strict=True):
             if leaves is not None:
                 response = response.detach().requires_grad_()

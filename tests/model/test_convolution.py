@@ -34,17 +34,22 @@ def test_against_the_sum(length: int, kernel: int) -> None:
     assert torch.autograd.gradcheck(causal_convolution, (v, K))
 
 
-def test_long_batches_take_the_other_sum() -> None:
-    # Above _SMALL numbers the product is summed sequence by sequence.
-    v, K = signals(5, 30, 1000, 1000)
-    signs = torch.randn(5, 30, 1000, dtype=torch.float64)
-    found = torch.autograd.grad((causal_convolution(v, K) * signs).sum(), (v, K))
+@pytest.mark.parametrize(("batch", "channels"), [(5, 30), (3, 70), (4, 131)])
+def test_long_batches_are_transformed_in_groups(batch: int, channels: int) -> None:
+    """Of four and one; one by one; one by one, each larger than a group should be."""
+    v, K = signals(batch, channels, 1000, 1000)
+    signs = torch.randn(batch, channels, 1000, dtype=torch.float64)
+    y = causal_convolution(v, K)
+    found = torch.autograd.grad((y * signs).sum(), (v, K))
     n = 2 * 1000
     product = torch.fft.rfft(v, n=n) * torch.fft.rfft(K, n=n)
     plain = torch.fft.irfft(product, n=n)[..., :1000]
     expected = torch.autograd.grad((plain * signs).sum(), (v, K))
+    torch.testing.assert_close(y, plain, rtol=0, atol=1e-11)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+    (alone,) = torch.autograd.grad((causal_convolution(v.detach(), K) * signs).sum(), K)
+    assert torch.equal(alone, found[1])
 
 
 def test_a_frozen_kernel() -> None:
