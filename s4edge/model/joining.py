@@ -19,7 +19,11 @@ def join(kind: Downsampling, stride: int, x: Tensor) -> Tensor:
         return x
     if kind == "sample":
         return x[:, ::stride]
-    windows = x[:, : x.shape[1] // stride * stride].unflatten(1, (-1, stride))
+    x = x[:, : x.shape[1] // stride * stride]
+    if kind == "mean" and x.stride(1) == 1:
+        # Memory stays ordered with time last, where it is.
+        return x.mT.unflatten(2, (-1, stride)).mean(dim=3).mT
+    windows = x.unflatten(1, (-1, stride))
     return windows.transpose(2, 3).flatten(2) if kind == "stack" else windows.mean(dim=2)
 
 

@@ -8,6 +8,7 @@ from models_by_hand import random_model
 from test_block_variants import BLOCKS, model_of, sequences
 from torch import Tensor, nn
 
+from s4edge.model.joining import join
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.time_last import glu, is_time_last, linear, linear_time_last, norm
 from s4edge.training.initial import initial_model
@@ -109,3 +110,12 @@ def test_a_norm_that_overflows_says_so() -> None:
     layer = nn.LayerNorm(6)
     assert torch.equal(norm(layer, x).isnan(), layer(x).isnan())
     assert norm(layer, x).isnan().all()
+
+
+def test_averages_of_samples_stay_time_last() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for length in (12, 14):
+        x = torch.randn(2, 5, length, generator=generator).mT
+        y = join("mean", 3, x)
+        assert is_time_last(y)
+        torch.testing.assert_close(y, join("mean", 3, x.contiguous()))
