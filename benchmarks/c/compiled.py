@@ -57,18 +57,18 @@ class Ours:
     libraries: dict[str, CLibrary]
     ram: int
 
-    def step(self, flags: str) -> Contender:
+    def step(self, flags: str, samples: int = SAMPLES) -> Contender:
         """Steps in the loop within the library that `s4edge bench` times."""
         library = self.libraries[flags]
-        state, x = library.start(), _noise(library.info.d_input)
-        return lambda: library.time(state, x), SAMPLES
+        state, x = library.start(), _noise(library.info.d_input)[:samples]
+        return lambda: library.time(state, x), samples
 
-    def chunk(self, flags: str) -> Contender:
+    def chunk(self, flags: str, samples: int = SAMPLES) -> Contender:
         """The chunk function on many chunks."""
         library = self.libraries[flags]
-        state, x = library.start(), _noise(library.info.d_input)
-        y = np.empty((SAMPLES, library.info.d_output), np.float32)
-        return lambda: library.run(state, x, y), SAMPLES
+        state, x = library.start(), _noise(library.info.d_input)[:samples]
+        y = np.empty((samples, library.info.d_output), np.float32)
+        return lambda: library.run(state, x, y), samples
 
 
 def ours(model: SequenceModel, folder: Path) -> Ours:
@@ -102,19 +102,21 @@ class Theirs:
     ports: tuple[int, int, int]
     ram: int
 
-    def step(self, flags: str) -> Contender:
+    def step(self, flags: str, samples: int = THEIR_SAMPLES) -> Contender:
         """Steps in a loop within the library."""
-        return self.bound(flags)[0], THEIR_SAMPLES
+        return self.bound(flags, samples)[0], samples
 
-    def bound(self, flags: str) -> tuple[Callable[[], object], np.ndarray]:
-        """What runs `THEIR_SAMPLES` steps of noise, and where the last output is then."""
+    def bound(
+        self, flags: str, samples: int = THEIR_SAMPLES
+    ) -> tuple[Callable[[], object], np.ndarray]:
+        """What runs so many steps of noise, an even number, and where the last output is then."""
         inputs, size, outputs = self.ports
         arrays = (_noise(inputs), *np.zeros((2, size), np.float32), np.empty(outputs, np.float32))
         call = self.libraries[flags].loop
         where = [ctypes.c_void_p(each.ctypes.data) for each in arrays]
 
         def run(kept: object = arrays) -> None:  # the arrays live as long as what is bound
-            call(*where, THEIR_SAMPLES)
+            call(*where, samples)
 
         return run, arrays[-1]
 

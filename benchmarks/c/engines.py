@@ -46,6 +46,9 @@ from s4edge.export.lowering.reference import run as reference  # noqa: E402
 from s4edge.model.sequence_model import SequenceModel  # noqa: E402
 
 CHUNK, SAMPLES = 16, 512
+# Samples of a call of C, a fifth of a millisecond or so: where the machine is busy, longer ones are
+# interrupted at every turn.
+AT_ONCE, THEIR_AT_ONCE = 64, 8
 console = Console(width=180)
 
 
@@ -129,13 +132,14 @@ def in_c(model: SequenceModel, folder: Path, wanted: np.ndarray) -> dict[str, Ro
     for flags in FLAGS:
         library = mine.libraries[flags]
         difference = off(library.run(library.start(), x), wanted)
-        for mode, (call, samples) in (("step", mine.step(flags)), ("chunk", mine.chunk(flags))):
+        both = (("step", mine.step(flags, AT_ONCE)), ("chunk", mine.chunk(flags, AT_ONCE)))
+        for mode, (call, samples) in both:
             per_run = samples if mode == "step" else samples // CHUNK
             rows[f"s4edge's C, {mode}, {flags}"] = Row(
                 mode, lambda call=call, runs=per_run: median_of_turn(call) / runs, difference
             )
         if emx is not None:
-            run, runs = emx.step(flags)
+            run, runs = emx.step(flags, THEIR_AT_ONCE)
             rows[f"emx-onnx-cgen, step, {flags}"] = Row(
                 "step", lambda call=run, runs=runs: median_of_turn(call) / runs,
                 emx.difference(flags, wanted, x),
