@@ -66,17 +66,18 @@ def paths(folder: Path, names: Sequence[str] = FOLDERS) -> Iterator[Path]:
                 yield path
 
 
-def load(path: Path) -> SequenceModel:
-    """With the facts that its note gives, or the next ones where the first are refused."""
-    note = path.with_name(f"{path.stem}.note.json")
-    choices = [{}]
-    if note.exists():
-        said = json.loads(note.read_text(encoding="utf-8"))
-        choices = [said.get("facts", {}), *said.get("or", [])]
+def load(path: Path, **further: int) -> SequenceModel:
+    """With the facts that its note gives, or the next ones where the first are refused.
+
+    A ``.config.txt`` has what a checkpoint that lies there alone does not tell.
+    """
+    note, alone = (path.with_name(f"{path.stem}{end}") for end in (".note.json", ".config.txt"))
+    said = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+    told = json.loads(alone.read_text(encoding="utf-8"))["config"] if alone.exists() else {}
     refused: list[S4EdgeError] = []
-    for facts in choices:
+    for facts in (said.get("facts", {}), *said.get("or", [])):
         try:
-            return s4edge.load(path, dict(facts))
+            return s4edge.load(path, {**told, **facts, **further})
         except S4EdgeError as error:
             refused.append(error)
     raise refused[0]
@@ -84,19 +85,21 @@ def load(path: Path) -> SequenceModel:
 
 def fixture(path: Path) -> Fixture | str:
     """A checkpoint as a fixture; or why there is nothing to stream."""
-    try:
-        model = load(path).eval()
-    except S4EdgeError as error:
-        return f"not read: {error}".replace(str(path), "it")
-    config = model.config
-    if config.cannot_stream is not None:
-        return config.cannot_stream
     with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
         x, y = file["x"], file["y64" if "y64" in file.files else next(
             name for name in ("y", "logits") if name in file.files
         )]  # fmt: skip
+    try:
+        model = load(path)
+        axis = 2 if model.config.channels_first else 1
+        if model.config.length not in (None, x.shape[axis]):
+            model = load(path, length=x.shape[axis])
+    except S4EdgeError as error:
+        return f"not read: {error}".replace(str(path), "it")
+    config = model.eval().config
+    if config.cannot_stream is not None:
+        return config.cannot_stream
     exact = config.exact_samples
-    axis = 2 if config.channels_first else 1
     whole = exact is None or exact >= x.shape[axis]
     if not whole:
         x = x.take(range(exact or 0), axis)
