@@ -176,39 +176,34 @@ def ncnn(graph: Path) -> Loaded:
     net.load_param(str(graph.with_suffix(".ncnn.param")))
     net.load_model(str(graph.with_suffix(".ncnn.bin")))
 
-    def zeros() -> Any:
-        return engine.Mat(np.zeros(of["state"][1:], np.float32)).clone()
+    state = np.zeros(of["state"][1:], np.float32)
 
-    state, x = zeros(), engine.Mat(np.zeros(of["x"][1:], np.float32)).clone()
-
-    def once(into: Any) -> Any:
+    def once(part: Array) -> Array:
         nonlocal state
         with net.create_extractor() as extractor:
-            extractor.input("in0", into)
-            extractor.input("in1", state)
+            extractor.input("in0", engine.Mat(part).clone())
+            extractor.input("in1", engine.Mat(state).clone())
             failed, y = extractor.extract("out0")
             failed_too, after = extractor.extract("out1")
-        found = np.array(y).size, np.array(after).size
-        wanted = math.prod(of["y"]), math.prod(of["state"])
+            # Copies: what an extractor gives does not outlive it.
+            y, state = np.array(y), np.array(after)
+        found, wanted = (y.size, state.size), (math.prod(of["y"]), math.prod(of["state"]))
         if failed or failed_too or found != wanted:
-            raise ValueError(
-                f"as converted by pnnx it gives {found[0]} outputs and {found[1]} floats of state, "
-                f"not {wanted[0]} and {wanted[1]}"
-            )
-        state = after
+            raise ValueError(f"converted by pnnx, it gives {found} numbers, not {wanted}")
         return y
 
     def step(part: Array) -> Array:
-        y = np.array(once(engine.Mat(np.ascontiguousarray(part.reshape(of["x"][1:]))).clone()))
-        return y.reshape(of["y"])
+        return once(np.ascontiguousarray(part.reshape(of["x"][1:]))).reshape(of["y"])
 
     def reset() -> None:
         nonlocal state
-        state = zeros()
+        state = np.zeros(of["state"][1:], np.float32)
+
+    zero = np.zeros(of["x"][1:], np.float32)
 
     def twice() -> None:
-        once(x)
-        once(x)
+        once(zero)
+        once(zero)
 
     return looped(step, reset), twice
 

@@ -2,13 +2,15 @@
 """Models that upstream wrote, as C on several machines, against what upstream's code gave.
 
     python tools/c_parity/run.py [NAME ...] [--folder FOLDER] [--target NAME ...] [--json FILE]
+    python tools/c_parity/run.py --show FILE ...
 
 Every checkpoint of FOLDER (../shared/checkpoints) whose outputs upstream recorded is read, exported
 to C, compiled for each target, run on the recorded inputs, half of them sample by sample and the
 rest in chunks, and compared with those outputs and with the model in double precision, after each
 sample; on emulated machines its first two sequences. On microcontrollers its first samples of
 random ones are run (as `s4edge bench --target` does), of every so manieth fixture. NAME is one of
-FOLDER's folders, or a part of a checkpoint's name. Differences are relative to the largest output.
+FOLDER's folders, or a part of a checkpoint's name. ``--show`` prints what runs have found; of a
+checkpoint in several files, the last counts. Differences are relative to the largest output.
 Exits with 1 if one is above a thousandth, a self-test fails or a program ends in the middle.
 """
 
@@ -225,7 +227,12 @@ def main() -> int:
     parser.add_argument("--target", action="append", choices=TARGETS)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--show", type=Path, action="extend", nargs="+", metavar="FILE")
     arguments = parser.parse_args()
+    if arguments.show:
+        found = [Found(**each) for path in arguments.show for each in json.loads(path.read_text())]
+        show(list({each.name: each for each in found}.values()), TARGETS)
+        return int(any(each.wrong for each in found))
     targets = [each for each in arguments.target or TARGETS if able(each)]
     folders = [name for name in arguments.names if name in FOLDERS]
     parts = [name for name in arguments.names if name not in FOLDERS]
