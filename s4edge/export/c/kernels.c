@@ -29,18 +29,22 @@
 
 #if defined(__SOFTFP__) || (defined(__arm__) && !defined(__ARM_FP))
 #define UNROLL /* where floats are computed in software, loops cost nothing */
+#define UNROLL_TWO
 #define NO_UNROLL
 #define UNROLL_SOME
 #elif defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define UNROLL_TWO _Pragma("clang loop unroll_count(2)")
 #define NO_UNROLL _Pragma("clang loop unroll(disable)")
 #define UNROLL_SOME _Pragma("clang loop unroll_count(4)")
 #elif defined(__GNUC__) && __GNUC__ >= 8
 #define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL_TWO _Pragma("GCC unroll 2")
 #define NO_UNROLL _Pragma("GCC unroll 1")
 #define UNROLL_SOME _Pragma("GCC unroll 4")
 #else
 #define UNROLL
+#define UNROLL_TWO
 #define NO_UNROLL
 #define UNROLL_SOME
 #endif
@@ -297,10 +301,16 @@ INLINE lanes get_bytes(const signed char *p, int n) { return (void)n, (float)*p;
 enum { CHAINS = 4, BLOCKS = 2, SIDE = 8 };
 #elif LANES == 8
 enum { CHAINS = 4, BLOCKS = 1, SIDE = 4 };
+#elif LANES == 4 && defined(__SSE2__)
+#define COLUMNS UNROLL_TWO
+enum { CHAINS = 2, BLOCKS = 2, SIDE = 1 };
 #elif LANES == 4 && !defined(HELIUM)
 enum { CHAINS = 2, BLOCKS = 1, SIDE = 2 };
 #else
 enum { CHAINS = 1, BLOCKS = 1, SIDE = 1 };
+#endif
+#ifndef COLUMNS
+#define COLUMNS NO_UNROLL
 #endif
 
 /* The sums with what one column adds: those of the first sample, of the next. */
@@ -326,7 +336,7 @@ INLINE void dense_rows(const float *RESTRICT weight, const float *RESTRICT bias,
         UNROLL for (int c = 1; c < chains; c++) sum[c][i] = all(0);
     }
     int j = 0;
-    NO_UNROLL for (; j + chains <= in; j += chains, weight += chains * rows, x += chains) {
+    COLUMNS for (; j + chains <= in; j += chains, weight += chains * rows, x += chains) {
         UNROLL for (int c = 0; c < chains; c++)
             dense_column(weight + c * rows, in, x + c, x_stride, sum[c], rows, blocks, side);
     }
@@ -367,15 +377,14 @@ static void dense_cortex_m(const float *weight, const float *bias, int in, const
 static APART void dense_side(const float *weight, const float *bias, int in, int blocks,
                              const float *x, int x_stride, float *y, int y_stride, int samples) {
     for (int t = 0; t < samples; t += SIDE, x += SIDE * x_stride, y += SIDE * y_stride) {
-        if (blocks == 1) dense_rows(weight, bias, in, x, x_stride, y, y_stride, 16, 1, SIDE, 1);
+        if (blocks == 1)
+            dense_rows(weight, bias, in, x, x_stride, y, y_stride, 16, 1, SIDE, SIDE == 1 ? CHAINS : 1);
         else dense_rows(weight, bias, in, x, x_stride, y, y_stride, 16, BLOCKS, SIDE, 1);
     }
 }
 
 static APART void dense_one(const float *weight, const float *bias, int in, int out, const float *x,
                             float *y) {
-    for (; CHAINS == 2 && out >= 32; out -= 32, weight += 32 * in, bias += 32, y += 32)
-        dense_rows(weight, bias, in, x, 0, y, 0, 16, 2, 1, 1);
     for (; out >= 16; out -= 16, weight += 16 * in, bias += 16, y += 16)
         DENSE_16(weight, bias, in, x, y);
     if (out > 0) dense_rows(weight, bias, in, x, 0, y, 0, 8, 1, 1, CHAINS);
@@ -383,7 +392,7 @@ static APART void dense_one(const float *weight, const float *bias, int in, int 
 
 static void dense(const float *weight, const float *bias, int in, int out, const float *x,
                   int x_stride, float *y, int y_stride, int samples) {
-    const int several = SIDE > 1 ? samples / SIDE * SIDE : 0;
+    const int several = BLOCKS * SIDE > 1 ? samples / SIDE * SIDE : 0;
     int i = 0;
     for (int blocks = BLOCKS; several && i + 16 <= out; i += 16 * blocks) {
         if (i + 16 * BLOCKS > out) blocks = 1;
