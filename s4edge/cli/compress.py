@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from s4edge.cli import terminal
+from s4edge.cli.dense import dense_options, dense_suffix, rank_step, width_step
 from s4edge.cli.models import model_stem, set_option
-from s4edge.cli.ranks import rank_options, rank_step, rank_suffix
 from s4edge.cli.rates import rate_options, rate_step, rate_suffix
 from s4edge.cli.reduction import reduction_options
 from s4edge.errors import S4EdgeError
@@ -27,7 +27,7 @@ from s4edge.errors import S4EdgeError
     "the calibration data under E (0.05 is 5 %); allocated by sensitivity.",
 )  # fmt: skip
 @rate_options
-@rank_options
+@dense_options
 @reduction_options
 @click.option(
     "--finetune",
@@ -65,6 +65,7 @@ def compress(
     rate: str | None,
     macs: int | None,
     rate_tolerance: float | None,
+    width: str | None,
     rank: str | None,
     rank_tolerance: float | None,
     method: str,
@@ -83,25 +84,26 @@ def compress(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Reduce states, rates and ranks of MODEL's layers, and write the smaller model."""
+    """Reduce states, rates, width and ranks of MODEL, and write the smaller model."""
     from s4edge.checkpoints.facts import parse_assignments
     from s4edge.reports.compression_table import compression_table
     from s4edge.reports.rank_table import rank_table
     from s4edge.reports.rate_table import rate_table
+    from s4edge.reports.width_table import width_table
 
     if state is not None and tolerance is not None:
         raise click.UsageError("give either --state N or --tolerance E")
-    if state is None and tolerance is None and rate is None and rank is None:
+    if state is None and tolerance is None and rate is None and width is None and rank is None:
         raise click.UsageError(
-            "give either --state N or --tolerance E, or --rate STRIDES, or --rank R"
+            "give either --state N or --tolerance E, or --rate STRIDES, --width W or --rank R"
         )
     if (finetune is None) != (epochs is None):
         raise click.UsageError("--finetune DATA and --epochs K go together")
     if distill and finetune is None:
         raise click.UsageError("--distill is for --finetune")
     slower = rate_step(rate, macs, rate_tolerance)
-    narrower = rank_step(rank, rank_tolerance)
-    size = rate_suffix(rate) + rank_suffix(rank)
+    narrower, factored = width_step(width), rank_step(rank, rank_tolerance)
+    size = rate_suffix(rate) + dense_suffix(width, rank)
     if state is not None or tolerance is not None:
         size += f"-s{state}" if state is not None else f"-t{tolerance:g}"
     suffix = ".pt" if layout == "upstream" else ".safetensors"
@@ -112,7 +114,8 @@ def compress(
 
         wrong = _only_for_s4edge(
             tolerance=tolerance, calibrate=calibrate, memory=memory, horizon=horizon,
-            report=report, refine=refine or None, finetune=finetune, rate=rate, rank=rank,
+            report=report, refine=refine or None, finetune=finetune, rate=rate, width=width,
+            rank=rank,
             allocate=None if allocate == "uniform" else allocate,
         )  # fmt: skip
         if wrong or state is None:
@@ -130,7 +133,7 @@ def compress(
 
         # States last: they are fewer for signals that are averages, and moved on the data after all
         # else has changed.
-        steps: list[Step] = [each for each in (slower, narrower) if each is not None]
+        steps: list[Step] = [each for each in (slower, narrower, factored) if each is not None]
         if state is not None or tolerance is not None:
             steps.append(ReduceStates(state, tolerance, method, allocate, refine, horizon))
         answer = compress_file(
@@ -151,6 +154,8 @@ def compress(
         return
     if "rate" in answer:
         terminal.console.print(rate_table(answer["rate"]))
+    if "width" in answer:
+        terminal.console.print(width_table(answer["width"]))
     if "rank" in answer:
         terminal.console.print(rank_table(answer["rank"]))
     if "method" in answer:

@@ -13,6 +13,7 @@ from s4edge.compression.rates.step import ReduceRate, reduce_rate
 from s4edge.compression.result import Compressed
 from s4edge.compression.states.calibration import Calibration
 from s4edge.compression.states.step import ReduceStates, reduce_states
+from s4edge.compression.width.step import ReduceWidth, reduce_width
 from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.progress import Progress, part_of, silent
@@ -29,6 +30,7 @@ class Step(Protocol):
 Handler = Callable[[SequenceModel, Any, Calibration | None, Progress], Compressed]
 HANDLERS: dict[type[Any], Handler] = {
     ReduceRate: reduce_rate,
+    ReduceWidth: reduce_width,
     ReduceRank: reduce_rank,
     ReduceStates: reduce_states,
 }

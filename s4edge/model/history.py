@@ -224,6 +224,52 @@ class RankReduction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NarrowedLayer:
+    """What a narrower residual stream did to a layer.
+
+    Attributes:
+        name: of it.
+        channels_before: of its systems.
+        channels_after: of its systems.
+        multiply_adds_before: per input sample.
+        multiply_adds_after: per input sample.
+        error: relative, of those features that stay, where they leave it.
+    """
+
+    name: str
+    channels_before: int
+    channels_after: int
+    multiply_adds_before: int
+    multiply_adds_after: int
+    error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WidthReduction:
+    """Features taken from the residual stream.
+
+    Attributes:
+        width_before: features that there were.
+        width: that are left.
+        features: those, by their place before.
+        multiply_adds_before: of the model, per input sample.
+        multiply_adds_after: of the model, per input sample.
+        calibration: sequences.
+        output_error: of the whole model on the calibration data.
+        layers: in order.
+    """
+
+    width_before: int
+    width: int
+    features: tuple[int, ...]
+    multiply_adds_before: int
+    multiply_adds_after: int
+    calibration: CalibratedOn
+    output_error: OutputError
+    layers: tuple[NarrowedLayer, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """A fine-tuning.
 
@@ -249,10 +295,11 @@ class Training:
 
 
 # Not by |, for isinstance as well.
-Entry = Union[Compression, RateReduction, RankReduction, Training]  # noqa: UP007
+Entry = Union[Compression, RateReduction, WidthReduction, RankReduction, Training]  # noqa: UP007
 KINDS: dict[str, type[Entry]] = {
     "compress": Compression,
     "rate": RateReduction,
+    "width": WidthReduction,
     "rank": RankReduction,
     "finetune": Training,
 }

@@ -9,7 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from s4edge.model.costs import multiply_adds
-from s4edge.model.history import RankReduction, RateReduction, last_compression, to_json
+from s4edge.model.history import (
+    RankReduction,
+    RateReduction,
+    WidthReduction,
+    last_compression,
+    to_json,
+)
 from s4edge.model.sequence_model import SequenceModel
 
 # What the history may tell beside method and layers.
@@ -23,14 +29,18 @@ def compression_answer(
 
     Where states were reduced a layer's ``error`` and ``error_bound`` are the largest over its
     channels; the measured H-infinity error and the bound of each channel stand beside them. Where
-    strides or ranks alone were given it is the error of what leaves the layer. ``rate`` tells of
-    strides, ``rank`` of dense layers.
+    strides, a width or ranks alone were given it is the error of what leaves the layer. ``rate``
+    tells of strides, ``width`` of the residual stream, ``rank`` of dense layers.
     """
     done = after.provenance.history[len(before.provenance.history) :]
     compression = last_compression(done)
     others = {
         key: to_json(each)
-        for key, kind in (("rate", RateReduction), ("rank", RankReduction))
+        for key, kind in (
+            ("rate", RateReduction),
+            ("width", WidthReduction),
+            ("rank", RankReduction),
+        )
         for each in done
         if isinstance(each, kind)
     }

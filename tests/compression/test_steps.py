@@ -68,7 +68,8 @@ def test_what_is_no_step_is_refused() -> None:
     model = random_model()
     with pytest.raises(
         S4EdgeError,
-        match="str is no step of compression; known: ReduceRate, ReduceRank, ReduceStates",
+        match="str is no step of compression; known: ReduceRate, ReduceWidth, ReduceRank, "
+        "ReduceStates",
     ):
         s4edge.compress(model, steps=["states"])  # type: ignore[list-item]
     with pytest.raises(S4EdgeError, match="there is no step"):

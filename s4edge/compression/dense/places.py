@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from s4edge.compression.dense.factors import Affine, Factored
-from s4edge.model.block import Block
 from s4edge.model.configuration import DenseLayer
 from s4edge.model.dense.low_rank import LowRank, LowRankConfig
 from s4edge.model.dense.plain import Plain
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.model.stages import numbers
-from s4edge.model.time_last import linear
+from s4edge.model.time_last import linear, norm
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def places_of(model: SequenceModel) -> list[Place]:
 
 
 class Recorder(nn.Module):
-    """A dense layer that keeps what enters and what leaves it."""
+    """A dense layer or a norm that keeps what enters and what leaves it."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -123,7 +122,7 @@ class Recorder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As the layer."""
-        y = linear(self.layer, x)
+        y = linear(self.layer, x) if isinstance(self.layer, nn.Linear) else norm(self.layer, x)
         if torch.is_grad_enabled():
             # Gradients are asked for here, whether any parameter wants them or not.
             y.requires_grad_()
@@ -132,13 +131,11 @@ class Recorder(nn.Module):
 
 
 @contextmanager
-def recorded(block: Block, names: list[str]) -> Iterator[list[Recorder]]:
-    """Recorders in the place of a block's dense layers, for a while."""
-    recorders = [Recorder(block.get_submodule(name)) for name in names]
-    for name, recorder in zip(names, recorders, strict=True):
-        block.set_submodule(name, recorder)
+def recorded(within: nn.Module, name: str) -> Iterator[Recorder]:
+    """A recorder in the place of a layer of a block or of a model, for a while."""
+    recorder = Recorder(within.get_submodule(name))
+    within.set_submodule(name, recorder)
     try:
-        yield recorders
+        yield recorder
     finally:
-        for name, recorder in zip(names, recorders, strict=True):
-            block.set_submodule(name, recorder.layer)
+        within.set_submodule(name, recorder.layer)

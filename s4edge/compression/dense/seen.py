@@ -31,11 +31,17 @@ def parts_of(model: SequenceModel, calibration: Calibration) -> Iterator[slice]:
         yield slice(start, min(start + size, len(calibration)))
 
 
-def counted(model: SequenceModel, place: Place, lengths: Tensor | None, x: Tensor) -> Tensor:
-    """(samples, features) of (batch, length, features) at a place: those that count, float64."""
+def counted(model: SequenceModel, index: int, lengths: Tensor | None, x: Tensor) -> Tensor:
+    """(samples, features) of (batch, length, features): those that count, float64.
+
+    Args:
+        model: whose they are.
+        index: of the block that they enter or are within; of one more behind its stride.
+        lengths: see `SequenceModel.forward`.
+        x: of them.
+    """
     if lengths is not None:
-        behind = 1 if place.name == "widening" else 0
-        ends = lengths_entering(model, lengths)[place.block + behind]
+        ends = lengths_entering(model, lengths)[index]
         assert ends is not None
         return x[torch.arange(x.shape[1]) < ends[:, None]].double()
     return x.reshape(-1, x.shape[-1]).double()
@@ -70,17 +76,26 @@ class Pair:
             ]
             self.at += 1
 
+    def parts(self) -> Iterator[tuple[list[Tensor], Tensor | None]]:
+        """By part, what enters the next block of either model, and the sequences' lengths."""
+        for rows, hidden in zip(self.rows, self.hidden, strict=True):
+            yield hidden, self.calibration.part(rows).lengths
+
+    def counted(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """`counted` of what enters the next block."""
+        return counted(self.models[0], self.at, lengths, x)
+
     def moments(self, place: Place) -> Moments:
         """Of what enters a layer of the next block."""
-        sums = _Sums(place.columns)
-        for (x, _), (reached, _) in self._passing(place):
+        sums = Sums()
+        for (x, _), (reached, _) in self.passing(place.block, place.name):
             sums.add(x, reached)
         return sums.moments()
 
     def error(self, place: Place) -> float:
         """Relative error of what leaves a layer, against its deviation from its mean."""
-        answers = _Sums(place.rows)
-        for (_, y), (_, found) in self._passing(place):
+        answers = Sums()
+        for (_, y), (_, found) in self.passing(place.block, place.name):
             answers.add(y, found)
         told = answers.moments()
         power = float(np.trace(told.covariance))
@@ -88,51 +103,57 @@ class Pair:
         lost += float(np.square(told.mean - told.reached_mean).sum())
         return float(np.sqrt(max(lost, 0.0) / power)) if power > 0 else 0.0
 
-    def _passing(self, place: Place) -> Iterator[list[tuple[Tensor, Tensor]]]:
-        """By part and model, what enters and what leaves a layer, of the samples that count."""
+    def passing(self, index: int, name: str) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        """By part and model, what enters and what leaves a layer, of the samples that count.
+
+        Args:
+            index: of the next block.
+            name: of a dense layer of it, or of its norm.
+        """
         original = self.models[0]
-        for rows, hidden in zip(self.rows, self.hidden, strict=True):
-            lengths = self.calibration.part(rows).lengths
+        for hidden, lengths in self.parts():
             seen = []
             for model, h in zip(self.models, hidden, strict=True):
-                block = model.blocks[place.block]
-                with recorded(block, [place.name]) as (recorder,):
+                block = model.blocks[index]
+                with recorded(block, name) as recorder:
                     block(h)
                 assert recorder.seen is not None
-                x, y = (counted(original, place, lengths, each) for each in recorder.seen)
+                behind = index + (name == "widening")
+                x, y = (counted(original, behind, lengths, each) for each in recorder.seen)
                 seen.append((x, y))
             yield seen
 
 
-class _Sums:
+class Sums:
     """First and second moments of two signals, taken part by part."""
 
-    def __init__(self, features: int) -> None:
+    def __init__(self) -> None:
         self.count = 0
-        self.shift: tuple[Tensor, Tensor] | None = None
-        self.first = torch.zeros(2, features, dtype=torch.float64)
-        self.second = torch.zeros(3, features, features, dtype=torch.float64)
+        self._shift: Tensor | None = None
+        self._features, self._first, self._second = 0, torch.zeros(0), torch.zeros(0)
 
     def add(self, x: Tensor, reached: Tensor) -> None:
-        """(samples, features) each."""
-        if self.shift is None:
+        """(samples, features) each, not always as many."""
+        both = torch.cat([x, reached], dim=1)
+        if self._shift is None:
             # Close to the mean: a difference of large sums would lose digits.
-            self.shift = x.mean(0), reached.mean(0)
-        x, reached = x - self.shift[0], reached - self.shift[1]
-        self.count += len(x)
-        self.first += torch.stack([x.sum(0), reached.sum(0)])
-        self.second += torch.stack([x.T @ x, x.T @ reached, reached.T @ reached])
+            self._features, self._shift = x.shape[1], both.mean(0)
+            self._first, self._second = (
+                torch.zeros_like(both[0]),
+                both.new_zeros(2 * both.shape[1:]),
+            )
+        both = both - self._shift
+        self.count += len(both)
+        self._first += both.sum(0)
+        self._second += both.T @ both
 
     def moments(self) -> Moments:
-        assert self.shift is not None
-        first, second = (each.numpy() / self.count for each in (self.first, self.second))
-        a, b = first
-        covariance, cross, reached = second - np.stack(
-            [np.outer(a, a), np.outer(a, b), np.outer(b, b)]
-        )
-        return Moments(
-            a + self.shift[0].numpy(), b + self.shift[1].numpy(), covariance, cross, reached
-        )
+        """Of all that was added."""
+        assert self._shift is not None
+        first, second = (each.numpy() / self.count for each in (self._first, self._second))
+        second = second - np.outer(first, first)
+        mean, n = first + self._shift.numpy(), self._features
+        return Moments(mean[:n], mean[n:], second[:n, :n], second[:n, n:], second[n:, n:])
 
 
 @dataclass(frozen=True)
@@ -176,8 +197,8 @@ def predict(
         calibration: sequences.
         energy: mean square of its output, per sequence.
     """
-    sums = [(_Sums(each.columns), _Sums(each.rows)) for each in places]
-    for place, (x, _, gradient) in _backward(model, places, calibration):
+    sums = [(Sums(), Sums()) for each in places]
+    for place, (x, _, gradient) in backward(model, places, calibration):
         of_inputs, of_gradients = sums[places.index(place)]
         of_inputs.add(x, x)
         of_gradients.add(gradient, gradient)
@@ -185,7 +206,7 @@ def predict(
         _Losses(place.affine(model), of_inputs.moments(), of_gradients.moments())
         for place, (of_inputs, of_gradients) in zip(places, sums, strict=True)
     ]
-    for place, (_, y, gradient) in _backward(model, places, calibration):
+    for place, (_, y, gradient) in backward(model, places, calibration):
         losses[places.index(place)].add(y, gradient)
     return [each.predicted(energy * len(calibration)) for each in losses]
 
@@ -194,12 +215,11 @@ def predict(
 def _all_recorded(model: SequenceModel, places: list[Place]) -> Iterator[list[Recorder]]:
     with ExitStack() as stack:
         yield [
-            stack.enter_context(recorded(model.blocks[each.block], [each.name]))[0]
-            for each in places
+            stack.enter_context(recorded(model.blocks[each.block], each.name)) for each in places
         ]
 
 
-def _backward(
+def backward(
     model: SequenceModel, places: list[Place], calibration: Calibration
 ) -> Iterator[tuple[Place, tuple[Tensor, Tensor, Tensor]]]:
     """By sequence and place: what enters, what leaves, and a gradient of the output there.
@@ -217,8 +237,9 @@ def _backward(
         for place, (x, y), gradient in zip(places, seen, gradients, strict=True):
             for row in range(len(part)):
                 ends = None if part.lengths is None else part.lengths[row : row + 1]
+                behind = place.block + (place.name == "widening")
                 x_row, y_row, gradient_row = (
-                    counted(model, place, ends, each.detach()[row : row + 1])
+                    counted(model, behind, ends, each.detach()[row : row + 1])
                     for each in (x, y, gradient)
                 )
                 yield place, (x_row, y_row, gradient_row)

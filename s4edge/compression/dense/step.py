@@ -22,7 +22,7 @@ from s4edge.progress import Progress, part_of, silent
 
 # Floats, at the model's widest place, of the sequences that the output's error is measured on, that
 # layers are fitted to, and that gradients are taken on: bounds memory and time.
-_MEASURED, _FITTED, _GRADIENTS = 2**27, 2**25, 2**23
+MEASURED, FITTED, GRADIENTS = 2**27, 2**25, 2**23
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class _Data:
     def __init__(self, model: SequenceModel, calibration: Calibration, progress: Progress) -> None:
         working, places = working_copy(model), worth_it(model)
         self.model = model
-        self.calibration = _some(model, calibration, _MEASURED)
+        self.calibration = some_sequences(model, calibration, MEASURED)
         self.output = output_on(working, self.calibration)
         energy = float(self.output.double().square().sum()) / len(self.output)
         if not np.isfinite(energy) or energy == 0:
@@ -147,10 +147,10 @@ class _Data:
                 "there"
             )
         progress(0.2)
-        self.sample = _some(model, calibration, _FITTED)
+        self.sample = some_sequences(model, calibration, FITTED)
         self.sample_output = output_on(working, self.sample)
         progress(0.3)
-        few = _some(model, calibration, _GRADIENTS)
+        few = some_sequences(model, calibration, GRADIENTS)
         found = predict(working, places, few, energy)
         self.predicted = dict(zip(places, found, strict=True))
         progress(1)
@@ -208,7 +208,7 @@ def worth_it(model: SequenceModel) -> list[Place]:
     return [each for each in places_of(model) if each.largest_rank >= 1]
 
 
-def _some(model: SequenceModel, calibration: Calibration, floats: int) -> Calibration:
+def some_sequences(model: SequenceModel, calibration: Calibration, floats: int) -> Calibration:
     """Evenly chosen sequences of so many floats at the model's widest place."""
     widest = max(systems.channels for block in model.config.blocks for systems in block.all_systems)
     most = max(16, floats // (calibration.length * widest))

@@ -1,0 +1,1 @@
+"""Fewer features in the residual stream, and fewer channels with them."""
