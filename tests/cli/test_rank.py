@@ -1,4 +1,4 @@
-"""``compress --rank``, from file to file."""
+"""``compress --rank`` and ``--width``, from file to file."""
 
 from __future__ import annotations
 
@@ -57,16 +57,33 @@ def test_ranks_alone(folder: Path) -> None:
     assert "multiply-adds per" in done.stdout
 
 
+@pytest.mark.parametrize(("width", "left"), [("7", 7), ("0.6", 6)])
+def test_a_width_alone(folder: Path, width: str, left: int) -> None:
+    told = compress(folder, "--width", width)
+    assert told["output"] == f"model-w{width}.safetensors"
+    assert told["width"]["width"] == left
+    assert told["output_error"] == told["width"]["output_error"]
+    seen = answer(folder, "inspect", told["output"])
+    assert seen["d_model"] == left
+    assert seen["multiply_adds"] == told["multiply_adds"]["after"]
+    assert [layer["channels"] for layer in seen["layers"]] == [left, left]
+    assert seen["history"][-1]["did"] == "width"
+    done = call(
+        folder, "compress", "model.safetensors", "--width", width, "--calibrate", "data.npz"
+    )
+    assert f"Width 10 -> {left}" in done.stdout
+
+
 @pytest.mark.parametrize("rank", ["0.5", "auto"])
 def test_ranks_with_rates_and_states_then_trained(folder: Path, rank: str) -> None:
     more = ["--rank-tolerance", "0.3"] if rank == "auto" else []
     told = compress(
-        folder, "--rank", rank, *more, "--rate", "2,1", "--state", "4", "-o", "small.safetensors",
-        "--finetune", "data.npz", "--epochs", "1", "--distill",
+        folder, "--rank", rank, *more, "--width", "0.9", "--rate", "2,1", "--state", "4",
+        "-o", "small.safetensors", "--finetune", "data.npz", "--epochs", "1", "--distill",
     )  # fmt: skip
     small = s4edge.load(folder / "small.safetensors")
     did = [entry["did"] for entry in answer(folder, "inspect", "small.safetensors")["history"]]
-    assert did == ["rate", "rank", "compress", "finetune"]
+    assert did == ["rate", "width", "rank", "compress", "finetune"]
     assert any(block.config.dense for block in small.blocks)
     assert told["multiply_adds"]["after"] < told["multiply_adds"]["before"] / 2
     assert told["total_error"]["measured"] > 0
@@ -76,7 +93,7 @@ def test_ranks_with_rates_and_states_then_trained(folder: Path, rank: str) -> No
 
 @pytest.mark.parametrize("target", ["c", "step", "chunk"])
 def test_files_compute_it(folder: Path, target: str) -> None:
-    compress(folder, "--rank", "4", "-o", "small.safetensors")
+    compress(folder, "--rank", "4", "--width", "9", "-o", "small.safetensors")
     model = s4edge.load(folder / "small.safetensors")
     if target == "c":
         if shutil.which("cc") is None:
@@ -99,6 +116,12 @@ def test_files_compute_it(folder: Path, target: str) -> None:
     [
         (["--rank", "4"], "ranks are chosen by the layers' inputs: add --calibrate DATA"),
         (["--rank", "many"], "--rank takes a whole number, a fraction as 0.5, or auto; got 'many'"),
+        (["--width", "4"], "features are chosen by what layers read: add --calibrate DATA"),
+        (["--width", "wide"], "--width takes a whole number or a fraction as 0.75, got 'wide'"),
+        (["--width", "0"], "a width is a whole number from 1 up, got 0"),
+        (["--width", "inf"], "is between 0 and 1, got inf"),
+        (["--width", "10"], "takes no feature away: the model has 10"),
+        (["--width", "4", "--state", "2", "--format", "upstream"], "not --width"),
         (["--rank", "0"], "a rank is a whole number from 1 up, got 0"),
         (["--rank", "1.5"], "is between 0 and 1, got 1.5"),
         (["--rank", "nan"], "is between 0 and 1, got nan"),
@@ -111,4 +134,4 @@ def test_bad_ranks_are_one_line(folder: Path, arguments: list[str], why: str) ->
     done = call(folder, "compress", "model.safetensors", *arguments)
     assert done.status == 2 or (done.status == 1 and done.stderr.count("\n") == 1)
     assert why in done.stderr
-    assert not list(folder.glob("*rank*"))
+    assert not list(folder.glob("model-*"))

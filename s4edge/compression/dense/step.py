@@ -13,7 +13,7 @@ from s4edge.compression.dense.ranks import Spending, spending
 from s4edge.compression.dense.seen import predict
 from s4edge.compression.result import Compressed
 from s4edge.compression.states.calibration import Calibration, evenly, output_on, working_copy
-from s4edge.compression.states.observed import relative_error, same_class
+from s4edge.compression.states.observed import output_energy, relative_error, same_class
 from s4edge.errors import S4EdgeError
 from s4edge.model.costs import multiply_adds
 from s4edge.model.history import FactoredLayer, OutputError, RankReduction
@@ -139,13 +139,7 @@ class _Data:
         self.model = model
         self.calibration = some_sequences(model, calibration, MEASURED)
         self.output = output_on(working, self.calibration)
-        energy = float(self.output.double().square().sum()) / len(self.output)
-        if not np.isfinite(energy) or energy == 0:
-            what = "zero throughout" if energy == 0 else "NaN or infinite in places"
-            raise S4EdgeError(
-                f"the model's output on {calibration.source} is {what}: it cannot be calibrated "
-                "there"
-            )
+        energy = output_energy(self.output, calibration)
         progress(0.2)
         self.sample = some_sequences(model, calibration, FITTED)
         self.sample_output = output_on(working, self.sample)

@@ -118,18 +118,32 @@ def observe(model: SequenceModel, calibration: Calibration, progress: Progress) 
     chosen = evenly(len(calibration), meant.sample)
     sample = calibration.part(chosen)
     gradients = output_gradients(working, sample, progress)
-    energy = float(gradients.output.double().square().sum()) / len(sample)
-    if not np.isfinite(energy) or energy == 0:
-        what = "zero throughout" if energy == 0 else "NaN or infinite in places"
-        raise S4EdgeError(
-            f"the model's output on {calibration.source} is {what}: it cannot be calibrated there"
-        )
+    energy = output_energy(gradients.output, calibration)
     measured, output = sample, gradients.output
     others = np.setdiff1d(np.arange(len(calibration)), chosen)
     if len(others) >= LEAST:
         measured = calibration.part(others[evenly(len(others), meant.measured)])
         output = output_on(working, measured)
     return Observed(working, calibration, sample, measured, output, energy, gradients)
+
+
+def output_energy(output: Tensor, calibration: Calibration) -> float:
+    """Mean square of a model's output, per sequence.
+
+    Args:
+        output: of the model.
+        calibration: what it is an answer to, for the message.
+
+    Raises:
+        S4EdgeError: it is zero, NaN or infinite.
+    """
+    energy = float(output.double().square().sum()) / len(output)
+    if not np.isfinite(energy) or energy == 0:
+        what = "zero throughout" if energy == 0 else "NaN or infinite in places"
+        raise S4EdgeError(
+            f"the model's output on {calibration.source} is {what}: it cannot be calibrated there"
+        )
+    return energy
 
 
 def relative_error(y: Tensor, aim: Tensor) -> float:

@@ -12,7 +12,7 @@ from s4edge.compression.dense.seen import Pair, Sums, backward
 from s4edge.compression.dense.step import FITTED, GRADIENTS, MEASURED, some_sequences
 from s4edge.compression.result import Compressed
 from s4edge.compression.states.calibration import Calibration, output_on, working_copy
-from s4edge.compression.states.observed import relative_error, same_class
+from s4edge.compression.states.observed import output_energy, relative_error, same_class
 from s4edge.compression.width.choosing import Chosen, Reader, choose
 from s4edge.compression.width.fitting import decoded, fitted
 from s4edge.compression.width.narrowing import check_can_narrow, first_dense, inputs_of
@@ -89,12 +89,7 @@ def reduce_width(
     working = working_copy(model)
     data = some_sequences(model, calibration, MEASURED)
     output = output_on(working, data)
-    energy = float(output.double().square().sum()) / len(data)
-    if not np.isfinite(energy) or energy == 0:
-        what = "zero throughout" if energy == 0 else "NaN or infinite in places"
-        raise S4EdgeError(
-            f"the model's output on {calibration.source} is {what}: it cannot be calibrated there"
-        )
+    energy = output_energy(output, data)
     progress(0.1)
     few = some_sequences(model, calibration, GRADIENTS)
     chosen = _chosen(working, few, step.asked(model))
