@@ -2,7 +2,8 @@
 
 The model is that of upstream's ``example.py``: encoder, 4 blocks (layer, residual,
 LayerNorm), mean over time, decoder; 64 channels, state size 64, batches of 16, AdamW, no dropout.
-Steps of both alternate in one process; peak memory is that of a process of its own, over that of
+Steps of both alternate in one process, with what no step can do
+without; peak memory is that of a process of its own, over that of
 one that only imports. Upstream's code is not part of this repository: name a checkout of
 state-spaces/s4 (its layer needs ``pip install einops``).
 
@@ -12,6 +13,7 @@ state-spaces/s4 (its layer needs ``pip install einops``).
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import subprocess
@@ -19,7 +21,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -37,6 +38,7 @@ from s4edge.training.initial import initial_model
 from s4edge.training.objective import Objective
 from s4edge.training.optimizer import make_optimizer
 from s4edge.training.settings import TrainingSettings
+from s4edge.training.threads import each_in_order
 from s4edge.training.trainable import Trainable
 
 D_MODEL, LAYERS, STATE, BATCH = 64, 4, 64, 16
@@ -110,11 +112,36 @@ def our_step(length: int, state: int) -> Step:
     return step
 
 
-def timed(step: Step) -> float:
-    """Seconds."""
-    started = time.perf_counter()
+def least_step(length: int) -> Step:
+    """What no step can do without.
+
+    Each layer's products with its mixing matrix, forward and for both gradients, and the transforms
+    of its convolution, two forward and two backward.
+    """
+    rows = max(1, (1 << 17) // (D_MODEL * length))  # that the processor's own memory holds
+    mixing, u = torch.randn(2 * D_MODEL, D_MODEL), torch.randn(BATCH, D_MODEL, length)
+    y, padded = torch.randn(BATCH, 2 * D_MODEL, length), torch.zeros(BATCH, D_MODEL, 2 * length)
+    padded[..., :length] = u
+
+    def of_part(at: int) -> None:
+        some = slice(at, at + rows)
+        for _ in range(2):
+            torch.fft.irfft(torch.fft.rfft(padded[some]), n=2 * length)
+        mixing @ u[some], mixing.mT @ y[some], y[some] @ u[some].mT
+
+    def step() -> None:
+        with torch.no_grad():
+            for _ in range(LAYERS):
+                list(each_in_order(of_part, range(0, BATCH, rows), torch.get_num_threads()))
+
+    return step
+
+
+def timed(step: Step) -> tuple[float, float]:
+    """Seconds, and seconds of all cores that the process had."""
+    started, used = time.perf_counter(), time.process_time()
     step()
-    return time.perf_counter() - started
+    return time.perf_counter() - started, time.process_time() - used
 
 
 def peak_of(options: list[str]) -> float:
@@ -164,12 +191,13 @@ def main(
     for length in (int(each) for each in lengths.split(",")):
         contenders = {f"upstream {layer}, state {STATE}": upstream_step(upstream, layer, length)}
         contenders |= {f"s4edge, state {size}": our_step(length, size) for size in sizes}
-        taken: dict[str, list[float]] = {name: [] for name in contenders}
+        contenders["products and transforms alone"] = least_step(length)
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
         for turn in range(rounds + 1):
             for name, step in contenders.items():
-                seconds = timed(step)
+                both = timed(step)
                 if turn:  # the first round warms up
-                    taken[name].append(seconds)
+                    taken[name].append(both)
         console.print(table(length, layer, threads, taken, memory(upstream, layer, length, sizes)))
 
 
@@ -181,22 +209,35 @@ def memory(upstream: Path, layer: str, length: int, sizes: list[int]) -> list[fl
 
 
 def table(
-    length: int, layer: str, threads: int, taken: dict[str, list[float]], peaks: list[float]
+    length: int,
+    layer: str,
+    threads: int,
+    taken: dict[str, list[tuple[float, float]]],
+    peaks: list[float],
 ) -> Table:
-    """One row per contender; ratios are taken round by round."""
+    """One row per contender; ratios are taken round by round, of time and of all cores' time."""
     out = Table(
         title=f"{LAYERS} layers, d_model {D_MODEL}, length {length:,}, batch {BATCH}, "
         f"{threads} threads, {len(next(iter(taken.values())))} interleaved rounds"
     )
-    for heading in ("", "steps/s (median)", "ratio (median, least to most)", "peak MB"):
+    for heading in ("", "steps/s\n(median)", "ratio\n(least to most)", "of cores' time", "peak MB"):
         out.add_column(heading, justify="left" if not heading else "right")
-    first: list[float] | None = None
-    for (name, seconds), peak in zip(taken.items(), peaks, strict=True):
+    first: list[tuple[float, float]] | None = None
+    for (name, seconds), peak in itertools.zip_longest(taken.items(), peaks):
         first = first or seconds
-        ratios: list[Any] = sorted(a / b for a, b in zip(first, seconds, strict=True))
-        shown = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        out.add_row(name, f"{1 / statistics.median(seconds):.2f}", shown, f"{peak:,.0f}")
+        pairs = list(zip(first, seconds, strict=True))
+        shown = [
+            spread([theirs[which] / ours[which] for theirs, ours in pairs]) for which in (0, 1)
+        ]
+        middle = statistics.median(wall for wall, _ in seconds)
+        memory_used = "" if peak is None else f"{peak:,.0f}"
+        out.add_row(name, f"{1 / middle:.2f}", *shown, memory_used)
     return out
+
+
+def spread(ratios: list[float]) -> str:
+    """Median, least and most."""
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 if __name__ == "__main__":
