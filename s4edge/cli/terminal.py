@@ -69,7 +69,8 @@ def progress(description: str) -> Iterator[Callable[[float], None]]:
         TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
         TextColumn("left:"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=notes, transient=True) as bar:
+    # What ends once in minutes tells the speed, too.
+    with Progress(*columns, console=notes, transient=True, speed_estimate_period=3600) as bar:
         task = bar.add_task(description, total=1.0)
         yield lambda fraction: bar.update(task, completed=fraction)
 
