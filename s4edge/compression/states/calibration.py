@@ -7,11 +7,12 @@ counts.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import ctypes
 import dataclasses
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -31,7 +32,7 @@ from s4edge.model.time_last import norm
 from s4edge.systems.parallel import map_batches
 
 # Floats of one block of sequences at one place of the model.
-BLOCK_FLOATS = 2**19
+BLOCK_FLOATS = 2**18
 _SEED = 0
 
 Result = TypeVar("Result")
@@ -77,20 +78,35 @@ class Calibration:
         lengths = None if self.lengths is None else self.lengths[chosen]
         return dataclasses.replace(self, x=self.x[chosen], lengths=lengths)
 
+    def with_more(self, others: Calibration) -> Calibration:
+        """Others of the same behind these."""
+        lengths = None
+        if self.lengths is not None and others.lengths is not None:
+            lengths = torch.cat([self.lengths, others.lengths])
+        return dataclasses.replace(self, x=torch.cat([self.x, others.x]), lengths=lengths)
+
     def output_of(self, model: SequenceModel) -> Tensor:
         """A model's output on all sequences at once, padding zeroed."""
         return padding_zeroed(model, model.answer(self.x, self.lengths), self.lengths)
 
     def in_blocks(
-        self, model: SequenceModel, work: Callable[[slice, Calibration], Result]
+        self,
+        model: SequenceModel,
+        work: Callable[[slice, Calibration], Result],
+        most: int | None = None,
     ) -> list[Result]:
         """``work`` on rows and their sequences, block by block, one thread for each core.
 
         A block is worked on by one thread from its start to its end: threads that met within each
         operation would wait for each other wherever others use the machine, too. Blocks do not
         depend on the number of threads, so neither do results.
+
+        Args:
+            model: that they are going to pass.
+            work: what is done.
+            most: sequences of a block, if not as many as fit.
         """
-        return map_batches(lambda rows: work(rows, self.part(rows)), self._blocks(model))
+        return map_batches(lambda rows: work(rows, self.part(rows)), self._blocks(model, most))
 
     def batches(self, model: SequenceModel) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
         """Rows, ``x`` and ``lengths`` of the blocks, one after another."""
@@ -98,12 +114,12 @@ class Calibration:
             part = self.part(rows)
             yield rows, part.x, part.lengths
 
-    def _blocks(self, model: SequenceModel) -> list[slice]:
-        size = max(1, BLOCK_FLOATS // _floats(model, self.x))
+    def _blocks(self, model: SequenceModel, most: int | None = None) -> list[slice]:
+        size = max(1, min(BLOCK_FLOATS // _floats(model, self.x), most or len(self)))
         return [slice(start, start + size) for start in range(0, len(self), size)]
 
 
-@contextmanager
+@contextlib.contextmanager
 def one_thread_each() -> Iterator[None]:
     """What torch and BLAS compute is computed by the thread that calls."""
     before = torch.get_num_threads()
@@ -113,6 +129,12 @@ def one_thread_each() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def give_back_memory() -> None:
+    """What threads have freed goes back to the system; glibc alone would keep it for them."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def select(

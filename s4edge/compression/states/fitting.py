@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from s4edge.arrays import Float, Int
-from s4edge.compression.states.calibration import Passage, working_copy
+from s4edge.compression.states.calibration import Passage, give_back_memory, working_copy
 from s4edge.compression.states.candidates import Candidate, Candidates
 from s4edge.compression.states.layer_error import LayerError
 from s4edge.compression.states.observed import Observed
@@ -61,6 +61,7 @@ def layer_by_layer(
         put: installs a unit's candidate into the smaller model and gives its systems.
         progress: called with the fraction done.
     """
+    give_back_memory()
     working = working_copy(model)
     original = Passage(observed.model, observed.sample)
     reached = Passage(working, observed.sample)

@@ -17,6 +17,7 @@ from s4edge.compression.states.calibration import (
     Passage,
     autocorrelation,
     evenly,
+    give_back_memory,
     lengths_entering,
     output_gradients,
     output_on,
@@ -43,6 +44,8 @@ class Observed:
         model: a `working_copy`.
         calibration: all sequences.
         sample: those that layers are fitted to.
+        others: that neither layers are fitted to nor errors measured on, for the descent of all
+            layers.
         measured: those that the output's error is measured on, others as far as there are.
         output: of the model on ``measured``.
         energy: mean square of the output, per sequence.
@@ -52,15 +55,31 @@ class Observed:
     model: SequenceModel
     calibration: Calibration
     sample: Calibration
+    others: Calibration
     measured: Calibration
     output: Tensor
     energy: float
     gradients: Gradients
 
-    def told(self) -> CalibratedOn:
-        """What a model's history tells of the sequences: how many were looked at."""
-        others = 0 if self.measured is self.sample else len(self.measured)
-        return replace(self.calibration.told(), sequences=len(self.sample) + others)
+    def pool(self) -> tuple[Calibration, Tensor]:
+        """All sequences but those that errors are measured on, and the model's output there."""
+        if not len(self.others):
+            return self.sample, self.gradients.output
+        aims = [self.gradients.output, output_on(self.model, self.others)]
+        return self.sample.with_more(self.others), torch.cat(aims)
+
+    def told(self, descended: bool) -> CalibratedOn:
+        """What a model's history tells of the sequences: how many were looked at.
+
+        Args:
+            descended: whether those of `pool` were.
+        """
+        parts = [self.sample]
+        if self.measured is not self.sample:
+            parts.append(self.measured)
+        if descended:
+            parts.append(self.others)
+        return replace(self.calibration.told(), sequences=sum(map(len, parts)))
 
     def use(self, unit: Unit, u: Tensor, horizon: int | None) -> Use:
         """Of a unit's channels.
@@ -118,13 +137,16 @@ def observe(model: SequenceModel, calibration: Calibration, progress: Progress) 
     chosen = evenly(len(calibration), meant.sample)
     sample = calibration.part(chosen)
     gradients = output_gradients(working, sample, progress)
+    give_back_memory()
     energy = output_energy(gradients.output, calibration)
     measured, output = sample, gradients.output
     others = np.setdiff1d(np.arange(len(calibration)), chosen)
     if len(others) >= LEAST:
-        measured = calibration.part(others[evenly(len(others), meant.measured)])
+        held_out = others[evenly(len(others), meant.measured)]
+        measured, others = calibration.part(held_out), np.setdiff1d(others, held_out)
         output = output_on(working, measured)
-    return Observed(working, calibration, sample, measured, output, energy, gradients)
+    rest = calibration.part(others[evenly(len(others), meant.descended)])
+    return Observed(working, calibration, sample, rest, measured, output, energy, gradients)
 
 
 def output_energy(output: Tensor, calibration: Calibration) -> float:

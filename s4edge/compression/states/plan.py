@@ -11,9 +11,9 @@ from s4edge.errors import S4EdgeError
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.systems.parallel import available_cores
 
-# Sequences that layers are fitted to, at least where there are as many, and samples of all of them
-# together. More tell little: of N sequences mean squares are known to about sqrt(2 / N).
-LEAST, _SAMPLES = 64, 2**19
+# Sequences that layers are fitted to, at least where there are as many and at most, and samples of
+# all of them together. More tell little: N sequences tell a mean square to about sqrt(2 / N).
+LEAST, _MOST, _SAMPLES = 64, 256, 2**19
 # With fewer nothing would be known.
 _FEWEST = 8
 # Tensors of a block's size that a pass forward and backward holds for each block of the model, and
@@ -32,6 +32,7 @@ class Plan:
     Attributes:
         sample: sequences that layers are fitted to.
         measured: others that the output's error is measured on, at most.
+        descended: more that all layers are moved together on, at most.
         given: sequences that there are.
         bytes: memory that it takes beside the model and the data, about.
         limit: memory that it may take.
@@ -39,6 +40,7 @@ class Plan:
 
     sample: int
     measured: int
+    descended: int
     given: int
     bytes: int
     limit: int
@@ -78,7 +80,7 @@ def plan(model: SequenceModel, calibration: Calibration) -> Plan:
     fixed = _REST + threads * block * sum(inside) * _HELD * itemsize
     given = len(calibration)
     limit = calibration.memory or free_memory() // 2
-    wanted = min(given, max(LEAST, _SAMPLES // length))
+    wanted = min(given, max(LEAST, min(_MOST, _SAMPLES // length)))
     sample = min(wanted, (limit - fixed) // each)
     if sample < min(_FEWEST, given):
         least = fixed + min(_FEWEST, given) * each
@@ -87,7 +89,7 @@ def plan(model: SequenceModel, calibration: Calibration) -> Plan:
             f"{least / 1e6:,.0f} MB of memory, and {limit / 1e6:,.0f} MB are allowed: give more "
             "with --memory, or shorter sequences"
         )
-    return Plan(sample, wanted, given, fixed + sample * each, limit)
+    return Plan(sample, wanted, 4 * wanted, given, fixed + sample * each, limit)
 
 
 def free_memory() -> int:

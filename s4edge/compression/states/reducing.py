@@ -26,9 +26,9 @@ from s4edge.model.systems.base import Systems
 from s4edge.progress import Progress, part_of, silent
 from s4edge.systems.modes import Modes
 
-# Above that relative error of the output all layers are moved together, in rounds of so many steps.
+# Above that relative error of the output all layers are moved together, by so many steps.
 _NOT_LINEAR = 0.05
-_DESCENT = 40
+_DESCENT = 200
 
 
 def to_state(prepared: Prepared, state: int, progress: Progress = silent) -> SequenceModel:
@@ -82,6 +82,11 @@ class _AlongData:
     predicted: list[float]
     measured: list[float]
 
+    @property
+    def descended(self) -> bool:
+        """Whether all layers were moved together."""
+        return self.error.layer_by_layer is not None
+
 
 def _reduced(prepared: Prepared, size: _Size, progress: Progress) -> SequenceModel:
     small = copy.deepcopy(prepared.model)
@@ -105,7 +110,7 @@ def _reduced(prepared: Prepared, size: _Size, progress: Progress) -> SequenceMod
         refine=settings.refined,
         state=size.state,
         tolerance=size.tolerance,
-        calibration=None if observed is None else observed.told(),
+        calibration=None if observed is None or along is None else observed.told(along.descended),
         output_error=None if along is None else along.error,
         layers=tuple(_layers(prepared, small, candidates, along)),
     )
@@ -156,9 +161,8 @@ def _along_data(
     found = relative_error(after, aim)
     if refined and found > _NOT_LINEAR:
         before_descent = found
-        everything = observed.calibration
-        all_aims = output_on(observed.model, everything)
-        descend(small, prepared.model, everything, all_aims, _DESCENT, part_of(progress, 1, 2))
+        pool, aims = observed.pool()
+        descend(small, prepared.model, pool, aims, _DESCENT, part_of(progress, 1, 2))
         after = output_on(working_copy(small), calibration)
         found = relative_error(after, aim)
         candidates = [
