@@ -7,7 +7,12 @@ from test_compress_model import model_of
 
 from s4edge.compression.compress import compress_model
 from s4edge.compression.states.calibration import Calibration
-from s4edge.compression.states.output_descent import _batches, _Moving, descend
+from s4edge.compression.states.output_descent import (
+    _SEQUENCES,
+    _batches,
+    _Moving,
+    descend,
+)
 from s4edge.model.systems.diagonal import DiagonalSystems
 
 RAGGED = [5, 2, 1, 0, 3], [0, 1, 4, 2, 1], [0] * 5
@@ -40,7 +45,7 @@ def test_nothing_goes_below_its_least() -> None:
 def test_batches_are_full_and_each_round_takes_every_sequence_once_at_most() -> None:
     batches = _batches(70)
     for _ in range(3):
-        rows = torch.cat([next(batches), next(batches)])
+        rows = torch.cat([next(batches) for _ in range(70 // _SEQUENCES)])
         assert len(rows) == 64
         assert len(set(rows.tolist())) == 64
         assert rows.max() < 70
