@@ -88,6 +88,7 @@ class _AlongData:
         return self.error.layer_by_layer is not None
 
 
+@one_thread_each()
 def _reduced(prepared: Prepared, size: _Size, progress: Progress) -> SequenceModel:
     small = copy.deepcopy(prepared.model)
     observed, settings = prepared.observed, prepared.settings
@@ -100,8 +101,7 @@ def _reduced(prepared: Prepared, size: _Size, progress: Progress) -> SequenceMod
             candidates.append(candidate)
             progress((index + 1) / len(prepared.candidates))
     else:
-        with one_thread_each():
-            along = _along_data(prepared, small, size, observed, progress)
+        along = _along_data(prepared, small, size, observed, progress)
         candidates = along.candidates
     _set_configuration(small)
     entry = Compression(
