@@ -26,9 +26,9 @@ from s4edge.model.systems.base import Systems
 from s4edge.progress import Progress, part_of, silent
 from s4edge.systems.modes import Modes
 
-# Above that relative error of the output all layers are moved together, by so many steps.
+# Above that relative error of the output all layers are moved together, in rounds of so many steps.
 _NOT_LINEAR = 0.05
-_DESCENT = 200
+_DESCENT = 40
 
 
 def to_state(prepared: Prepared, state: int, progress: Progress = silent) -> SequenceModel:
