@@ -1,10 +1,11 @@
 """Strides on the spoken digits: accuracy without training and after distillation, work, C's time.
 
     python benchmarks/rates.py SOURCE.npz [--strides 2,2,2,1]... [--state N] [--epochs K] [--seed S]
-        [--json FILE]
+        [--sequences N] [--json FILE]
 
 SOURCE is the data set (see examples/spoken_digits/data.py). Every model is the flagship of that
-example with the strides, then with ``--state``; 500 training clips are the calibration data.
+example with the strides, then with ``--state``; ``--sequences`` training clips are the calibration
+data.
 Distillation is towards the flagship's outputs, without labels, the epoch chosen on the validation
 clips. Steps of all models' C take turns, one thread; a figure is the fastest turn's mean over the
 2,048 samples of a clip.
@@ -43,7 +44,7 @@ sys.path.insert(0, str(EXAMPLE))
 import data as digits  # noqa: E402
 
 STRIDES = ("1,2,1,1", "2,2,2,1", "2,4,4,1")
-CALIBRATION, ROUNDS, RATE = 500, 30, 0.002
+ROUNDS, RATE = 30, 0.002
 
 
 def parts_of(source: Path) -> dict[str, Data]:
@@ -77,16 +78,17 @@ def step_times(libraries: list[CLibrary], x: np.ndarray[Any, Any]) -> list[dict[
 @click.option("--state", type=int, help="Reduce states afterwards, allocated and refined.")
 @click.option("--epochs", default=3, show_default=True, help="Of distillation; 0 for none.")
 @click.option("--seed", default=0, show_default=True)
+@click.option("--sequences", default=100, show_default=True, help="To calibrate on.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write all of it here, too.")
 def main(
     source: Path, strides: tuple[str, ...], state: int | None, epochs: int, seed: int,
-    out: Path | None,
+    sequences: int, out: Path | None,
 ) -> None:  # fmt: skip
     """Measure, and print a table."""
     console, parts = Console(), parts_of(source)
     original = s4edge.load(EXAMPLE / "model.safetensors")
     train = parts["train"]
-    rows = np.linspace(0, len(train.x) - 1, CALIBRATION).round().astype(int)
+    rows = np.linspace(0, len(train.x) - 1, sequences).round().astype(int)
     calibration = calibration_of(original, Data(train.x[rows], None, None, "training clips"))
     settings = settings_of(
         epochs=max(epochs, 1), has_teacher=True, rate=RATE, pole_rate=RATE, seed=seed
