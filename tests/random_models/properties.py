@@ -8,6 +8,7 @@ from typing import Any
 
 from c_properties import check_c, random_c
 from compression_properties import check_compress, check_full_size, random_compressions
+from dense_properties import check_dense, random_ranks
 from graph_properties import check_graph, check_lowering, check_refused_graph, random_graphs
 from hypothesis import strategies as st
 from model_properties import (
@@ -57,5 +58,6 @@ PROPERTIES: dict[str, Property] = {
     "full size": Property(check_full_size, random_compressions(), 20),
     "calibrate": Property(check_compress, random_compressions(calibrated=True), 4),
     "full size, calibrated": Property(check_full_size, random_compressions(calibrated=True), 3),
+    "rank": Property(check_dense, random_ranks(), 10),
     "upstream": Property(check_upstream, random_upstreams(), 12),
 }

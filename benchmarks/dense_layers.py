@@ -1,12 +1,13 @@
-"""Accuracy with dense layers as products of two matrices, without any training.
+"""Accuracy with narrower and factored dense layers, without any training.
 
 Of the shipped spoken digits, and of the checkpoints of `reduction_table.py`: multiply-adds per
 sample, the output's relative error on calibration data (predicted and measured), and accuracy, for
-ranks (16), fractions of the dense layers' multiply-adds (0.4) and both with a state size. What
-calibration sees is told in `reduction_table.py`; no labels.
+widths (w48, w0.75), ranks (16), fractions of the dense layers' multiply-adds (0.4), several of
+them together (w56+0.4), and all of them with a state size. What calibration sees is told in
+`reduction_table.py`; no labels.
 
-    python benchmarks/ranks.py [--shared FOLDER] [--only NAME]... [--ranks 32,16,0.4,...]
-                               [--state N] [--json FILE]
+    python benchmarks/dense_layers.py [--shared FOLDER] [--only NAME]... [--sizes w48,16,0.4,...]
+                                      [--state N] [--samples N] [--json FILE]
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,13 @@ import s4edge
 from s4edge.compression.dense.step import ReduceRank
 from s4edge.compression.states.step import ReduceStates
 from s4edge.compression.steps import Step
+from s4edge.compression.width.step import ReduceWidth
 from s4edge.data.dataset import Data
 from s4edge.files import replacing
 from s4edge.model.costs import multiply_adds
-from s4edge.model.history import RankReduction
+from s4edge.model.history import to_json
 
-RANKS = "32,24,16,12,8,0.5,0.4,0.3,0.2"
+SIZES = "24,16,8,0.5,0.4,0.25,w56,w48,w40,w56+0.4"
 FLAGSHIP = "flagship"
 
 
@@ -43,34 +46,37 @@ def flagship(shared: Path) -> tuple[np.ndarray, Data]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     test = module.clips(module.load(shared / "data" / "spoken_digits.npz")["test"])
     return spoken_training(shared, CALIBRATION_SAMPLES), Data(test.x, test.y, None, FLAGSHIP)
 
 
-def rank_of(text: str) -> ReduceRank:
-    """As ``s4edge compress --rank`` takes it."""
-    return ReduceRank(rank=int(text)) if text.isdigit() else ReduceRank(fraction=float(text))
+def step_of(text: str) -> Step:
+    """As ``s4edge compress --rank`` takes it, or behind a w ``--width``."""
+    kind = ReduceWidth if text.startswith("w") else ReduceRank
+    number = text.removeprefix("w")
+    return kind(int(number)) if number.isdigit() else kind(fraction=float(number))
 
 
 def measure(
-    path: Path, samples: np.ndarray, test: Data, ranks: list[str], state: int | None
+    path: Path, samples: np.ndarray, test: Data, sizes: list[str], state: int | None
 ) -> list[dict[str, Any]]:
-    """A row for the model as it is, and one for each rank."""
+    """A row for the model as it is, and one for each size."""
     model = s4edge.load(path)
-    rows = [{"rank": "", "multiply_adds": multiply_adds(model), "accuracy": accuracy(model, test)}]
-    for rank in ranks:
-        steps: list[Step] = [rank_of(rank)]
+    rows = [{"size": "", "multiply_adds": multiply_adds(model), "accuracy": accuracy(model, test)}]
+    for size in sizes:
+        steps = [step_of(each) for each in size.split("+")]
         steps += [] if state is None else [ReduceStates(state)]
         small = s4edge.compress(model, steps=steps, calibration=samples)
-        entry = next(e for e in small.provenance.history if isinstance(e, RankReduction))
+        told = [to_json(entry) for entry in small.provenance.history[-len(steps) :]]
+        ranks = [layer.get("rank") for layer in told[-1]["layers"] if "dense" in layer]
         rows.append(
             {
-                "rank": rank,
-                "ranks": [each.rank for each in entry.layers],
+                "size": size,
+                "ranks": ranks,
                 "multiply_adds": multiply_adds(small),
-                "predicted": entry.output_error.predicted,
-                "measured": entry.output_error.measured,
+                "errors": [entry["output_error"] for entry in told],
                 "accuracy": accuracy(small, test),
             }
         )
@@ -81,16 +87,22 @@ def measure(
 def table_of(name: str, rows: list[dict[str, Any]], state: int | None) -> Table:
     """Of one model."""
     beside = "" if state is None else f", state {state}"
-    table = Table(title=f"{name}{beside}: ranks without any training")
-    for heading in ("rank", "of each layer", "multiply-adds", "error\n(predicted)", "accuracy"):
+    table = Table(title=f"{name}{beside}: no training")
+    for heading in (
+        "size",
+        "ranks",
+        "multiply-adds",
+        "error of each step\n(predicted)",
+        "accuracy",
+    ):
         table.add_column(heading, justify="right")
     for row in rows:
-        reduced = bool(row["rank"])
+        errors = [f"{e['measured']:.2%} ({e['predicted']:.2%})" for e in row.get("errors", [])]
         table.add_row(
-            row["rank"] or "before",
-            ", ".join(str(each or "full") for each in row["ranks"]) if reduced else "",
+            row["size"] or "before",
+            ", ".join(str(each or "full") for each in row.get("ranks", [])),
             f"{row['multiply_adds']:,}",
-            f"{row['measured']:.2%} ({row['predicted']:.2%})" if reduced else "",
+            ", ".join(errors),
             f"{row['accuracy']:.2%}",
         )
     return table
@@ -101,7 +113,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
     parser.add_argument("--only", action="append", help="a model's name; may be repeated")
-    parser.add_argument("--ranks", default=RANKS)
+    parser.add_argument("--sizes", default=SIZES)
+    parser.add_argument("--samples", type=int, help="of calibration, at most")
     parser.add_argument("--state", type=int, help="reduce states as well")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     arguments = parser.parse_args()
@@ -111,8 +124,9 @@ def main() -> None:
     found = {}
     for name, (model, data) in known.items():
         if not arguments.only or name in arguments.only:
-            ranks = arguments.ranks.split(",")
-            found[name] = measure(model, *data(), ranks, arguments.state)
+            samples, test = data()
+            few = samples[: arguments.samples]
+            found[name] = measure(model, few, test, arguments.sizes.split(","), arguments.state)
             Console(width=100).print(table_of(name, found[name], arguments.state))
     if arguments.json:
         with replacing(arguments.json) as temporary:
