@@ -94,14 +94,14 @@ class Pair:
 
     def error(self, place: Place) -> float:
         """Relative error of what leaves a layer, against its deviation from its mean."""
-        answers = Sums()
+        lost, count = 0.0, 0
+        first, second = torch.zeros(2, place.rows, dtype=torch.float64)
         for (_, y), (_, found) in self.passing(place.block, place.name):
-            answers.add(y, found)
-        told = answers.moments()
-        power = float(np.trace(told.covariance))
-        lost = float(np.trace(told.covariance - 2 * told.cross + told.reached))
-        lost += float(np.square(told.mean - told.reached_mean).sum())
-        return float(np.sqrt(max(lost, 0.0) / power)) if power > 0 else 0.0
+            lost += float((found - y).square().sum())
+            first, second = first + y.sum(0), second + y.square().sum(0)
+            count += len(y)
+        power = float((second - first.square() / count).sum())
+        return float(np.sqrt(lost / power)) if power > 0 else 0.0
 
     def passing(self, index: int, name: str) -> Iterator[list[tuple[Tensor, Tensor]]]:
         """By part and model, what enters and what leaves a layer, of the samples that count.
@@ -132,9 +132,9 @@ class Sums:
         self._shift: Tensor | None = None
         self._features, self._first, self._second = 0, torch.zeros(0), torch.zeros(0)
 
-    def add(self, x: Tensor, reached: Tensor) -> None:
-        """(samples, features) each, not always as many."""
-        both = torch.cat([x, reached], dim=1)
+    def add(self, x: Tensor, reached: Tensor | None = None) -> None:
+        """(samples, features) each, not always as many; None: the same signal."""
+        both = x if reached is None else torch.cat([x, reached], dim=1)
         if self._shift is None:
             # Close to the mean: a difference of large sums would lose digits.
             self._features, self._shift = x.shape[1], both.mean(0)
@@ -153,6 +153,8 @@ class Sums:
         first, second = (each.numpy() / self.count for each in (self._first, self._second))
         second = second - np.outer(first, first)
         mean, n = first + self._shift.numpy(), self._features
+        if n == len(mean):
+            return Moments(mean, mean, second, second, second)
         return Moments(mean[:n], mean[n:], second[:n, :n], second[:n, n:], second[n:, n:])
 
 
@@ -200,8 +202,8 @@ def predict(
     sums = [(Sums(), Sums()) for each in places]
     for place, (x, _, gradient) in backward(model, places, calibration):
         of_inputs, of_gradients = sums[places.index(place)]
-        of_inputs.add(x, x)
-        of_gradients.add(gradient, gradient)
+        of_inputs.add(x)
+        of_gradients.add(gradient)
     losses = [
         _Losses(place.affine(model), of_inputs.moments(), of_gradients.moments())
         for place, (of_inputs, of_gradients) in zip(places, sums, strict=True)

@@ -142,8 +142,8 @@ def _chosen(model: SequenceModel, calibration: Calibration, width: int) -> Chose
     sums = {each: (Sums(), Sums()) for each in places}
     for place, (x, _, gradient) in backward(model, places, calibration):
         inputs, gradients = sums[place]
-        inputs.add(x, x)
-        gradients.add(gradient, gradient)
+        inputs.add(x)
+        gradients.add(gradient)
     features = np.arange(model.config.d_model)
     readers = []
     for place, (inputs, gradients) in sums.items():
