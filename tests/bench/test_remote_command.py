@@ -187,7 +187,7 @@ def test_faults_of_c_are_one_line(sshd: Sshd, c_file: Path, tmp_path: Path) -> N
     foreign.write_bytes(b"\x7fELF and more than twenty bytes")
     for environment, path, said in (
         (f"{cache} PATH={shlex.quote(str(empty))}", c_file, "no C compiler is here"),
-        (cache, changed, f"cannot compile {changed}"),
+        (cache, changed, f"cannot compile {changed.name}: "),
         (cache, alone, "alone.c needs its header alone.h beside it, which is not there"),
         (cache, foreign, "foreign.so is no library of s4edge"),
     ):

@@ -229,7 +229,7 @@ def test_a_wrong_weight_is_noticed(kind: str, exported: Exported, tmp_path: Path
     shutil.copytree(exported.folder(kind), folder)
     source = folder / "src" / f"{NAME}.c"
     found = re.search(
-        r"float block_0_mixing_weight\[\d+\] = {\n    ([-\d.e]+)f", source.read_text()
+        r"float block_0_mixing_weight\[\d+\][^=\n]* = {\n    ([-\d.e]+)f", source.read_text()
     )
     assert found
     text = source.read_text()

@@ -134,8 +134,11 @@ def _of_each(n: int) -> Float:
 
 
 def transform(u: Tensor) -> Tensor:
-    """(..., length + 1) spectrum of sequences (..., length) with as much silence behind them."""
-    return torch.fft.rfft(u, n=2 * u.shape[-1])
+    """(..., length + 1) spectrum of sequences (..., length) with as much silence behind them.
+
+    In double precision: what single leaves of it moves the poles that a descent ends at.
+    """
+    return torch.fft.rfft(u.double(), n=2 * u.shape[-1])
 
 
 def convolve(kernel: Float, u: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from s4edge.systems.hinf import hinf_distance
 from s4edge.training.initial import initial_model
 from s4edge.workflows.inputs import calibration_of
 
-SEQUENCES = 120
+SEQUENCES = 300
 
 
 @pytest.fixture(scope="module")
