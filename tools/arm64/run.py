@@ -37,6 +37,7 @@ TESTED = ("bench", "reports", "runtime")
 LEFT_OUT = (
     "answers", "bench", "bench_compare", "bench_faults", "bench_page", "c_backend",
     "compression_page", "cortex_m", "imports", "old_python", "remote", "remote_command",
+    "several_rates",
 )  # fmt: skip
 SLOW = "stays_flat"
 DURATION = 0.5
