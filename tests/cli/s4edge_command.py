@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sysconfig
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from click.testing import CliRunner
 
@@ -49,6 +51,13 @@ def call(folder: Path, *arguments: str) -> Outcome:
         result = CliRunner().invoke(cli, arguments, prog_name="s4edge")
     crash = None if isinstance(result.exception, SystemExit) else result.exception
     return Outcome(result.exit_code, result.stdout, result.stderr, crash)
+
+
+def answer(folder: Path, *arguments: str) -> dict[str, Any]:
+    """What a call says with ``--json``, which must go well."""
+    done = call(folder, *arguments, "--json")
+    assert done.status == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def call_process(

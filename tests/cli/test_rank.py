@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from models_by_hand import random_model
-from s4edge_command import call
+from s4edge_command import answer, call
 
 import s4edge
 from s4edge.runtime import Stream, open_graph
@@ -25,12 +24,6 @@ def folder(tmp_path: Path) -> Path:
     x = rng.standard_normal((24, 50, 2)).astype(np.float32)
     np.savez(tmp_path / "data.npz", x=x, y=rng.integers(0, 3, 24))
     return tmp_path
-
-
-def answer(folder: Path, *arguments: str) -> dict[str, Any]:
-    done = call(folder, *arguments, "--json")
-    assert done.status == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def compress(folder: Path, *arguments: str) -> dict[str, Any]:

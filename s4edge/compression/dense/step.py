@@ -7,22 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from s4edge.compression.counts import is_count
 from s4edge.compression.dense.fitting import Fitted, Ranks, fitted
 from s4edge.compression.dense.places import Place, places_of
 from s4edge.compression.dense.ranks import Spending, spending
 from s4edge.compression.dense.seen import predict
 from s4edge.compression.result import Compressed
-from s4edge.compression.states.calibration import Calibration, evenly, output_on, working_copy
+from s4edge.compression.samples import FITTED, GRADIENTS, MEASURED, some_sequences
+from s4edge.compression.states.calibration import Calibration, output_on, working_copy
 from s4edge.compression.states.observed import output_energy, relative_error, same_class
 from s4edge.errors import S4EdgeError
 from s4edge.model.costs import multiply_adds
 from s4edge.model.history import FactoredLayer, OutputError, RankReduction
 from s4edge.model.sequence_model import SequenceModel
 from s4edge.progress import Progress, part_of, silent
-
-# Floats, at the model's widest place, of the sequences that the output's error is measured on, that
-# layers are fitted to, and that gradients are taken on: bounds memory and time.
-MEASURED, FITTED, GRADIENTS = 2**27, 2**25, 2**23
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,7 @@ class ReduceRank:
         ):
             if value is not None and not 0 < value < 1:
                 raise S4EdgeError(f"{what} is between 0 and 1, got {value:g}")
-        whole = isinstance(self.rank, int | np.integer) and not isinstance(self.rank, bool)
-        if self.rank is not None and (not whole or self.rank < 1):
+        if self.rank is not None and not is_count(self.rank):
             raise S4EdgeError(f"a rank is a whole number from 1 up, got {self.rank}")
         places = worth_it(model)
         if not places:
@@ -200,13 +197,6 @@ class _Data:
 def worth_it(model: SequenceModel) -> list[Place]:
     """Dense layers that would take fewer multiply-adds at some rank."""
     return [each for each in places_of(model) if each.largest_rank >= 1]
-
-
-def some_sequences(model: SequenceModel, calibration: Calibration, floats: int) -> Calibration:
-    """Evenly chosen sequences of so many floats at the model's widest place."""
-    widest = max(systems.channels for block in model.config.blocks for systems in block.all_systems)
-    most = max(16, floats // (calibration.length * widest))
-    return calibration.part(evenly(len(calibration), most))
 
 
 def _layers(data: _Data, ranks: Ranks, done: Fitted) -> Iterator[FactoredLayer]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from s4edge.compression.rates.choosing import choose
 from s4edge.compression.rates.errors import layer_errors, measured_error, predicted_errors
 from s4edge.compression.rates.slowing import (
@@ -109,11 +111,10 @@ def reduce_rate(
         progress(1)
         return Compressed(small)
     part = calibration.part(evenly(len(calibration), _SEQUENCES))
-    working = working_copy(model)
     lengths = calibration.lengths
     shortest = calibration.length if lengths is None else int(lengths.min())
+    aim = output_on(working_copy(model), part)
     if step.strides is None:
-        aim = output_on(working, part)
         limit = step.error if step.error is not None or step.macs is not None else MOST_ERROR
         strides = choose(
             model,
@@ -127,7 +128,7 @@ def reduce_rate(
         strides = step.given(model)
         check_length(model.config, strides, shortest, calibration.source)
     small = slowed(model, strides)
-    certified = _Certificates(model, small, strides, calibration, part)
+    certified = _Certificates(model, small, strides, calibration, part, aim)
     small.provenance.history.append(_entry(model, small, step, strides, certified))
     progress(1)
     return Compressed(small)
@@ -150,10 +151,10 @@ class _Certificates:
         strides: Strides,
         calibration: Calibration,
         part: Calibration,
+        of_part: Tensor,
     ) -> None:
         self.calibration = calibration
-        working = working_copy(model)
-        aim, of_part = output_on(working, calibration), output_on(working, part)
+        aim = output_on(working_copy(model), calibration)
         energy = float(of_part.double().square().sum()) / len(part)
         if not 0 < energy < float("inf"):
             raise S4EdgeError(

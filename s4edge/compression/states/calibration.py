@@ -93,7 +93,6 @@ class Calibration:
         self,
         model: SequenceModel,
         work: Callable[[slice, Calibration], Result],
-        most: int | None = None,
     ) -> list[Result]:
         """``work`` on rows and their sequences, block by block, one thread for each core.
 
@@ -104,9 +103,8 @@ class Calibration:
         Args:
             model: that they are going to pass.
             work: what is done.
-            most: sequences of a block, if not as many as fit.
         """
-        return map_batches(lambda rows: work(rows, self.part(rows)), self._blocks(model, most))
+        return map_batches(lambda rows: work(rows, self.part(rows)), self._blocks(model))
 
     def batches(self, model: SequenceModel) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
         """Rows, ``x`` and ``lengths`` of the blocks, one after another."""
@@ -114,8 +112,8 @@ class Calibration:
             part = self.part(rows)
             yield rows, part.x, part.lengths
 
-    def _blocks(self, model: SequenceModel, most: int | None = None) -> list[slice]:
-        size = max(1, min(BLOCK_FLOATS // _floats(model, self.x), most or len(self)))
+    def _blocks(self, model: SequenceModel) -> list[slice]:
+        size = max(1, min(BLOCK_FLOATS // _floats(model, self.x), len(self)))
         return [slice(start, start + size) for start in range(0, len(self), size)]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from s4edge.arrays import Float, Int
+from s4edge.compression.counts import is_count
 from s4edge.compression.result import Compressed
 from s4edge.compression.states.calibration import Calibration
 from s4edge.compression.states.methods.registry import find_method
@@ -119,7 +120,7 @@ def reduce_states(
 
 def check_state_size(state: int | None) -> None:
     """Raise S4EdgeError unless it is a whole number from 1 up."""
-    if isinstance(state, bool) or not isinstance(state, int | np.integer) or state < 1:
+    if not is_count(state):
         raise S4EdgeError(f"the state size must be a whole number from 1 up, got {state}")
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from s4edge.compression.counts import is_count
 from s4edge.compression.dense.places import places_of
 from s4edge.compression.dense.seen import Pair, Sums, backward
-from s4edge.compression.dense.step import FITTED, GRADIENTS, MEASURED, some_sequences
 from s4edge.compression.result import Compressed
+from s4edge.compression.samples import FITTED, GRADIENTS, MEASURED, some_sequences
 from s4edge.compression.states.calibration import Calibration, output_on, working_copy
 from s4edge.compression.states.observed import output_energy, relative_error, same_class
 from s4edge.compression.width.choosing import Chosen, Reader, choose
@@ -44,8 +45,7 @@ class ReduceWidth:
             raise S4EdgeError(
                 f"the fraction of the width is between 0 and 1, got {self.fraction:g}"
             )
-        whole = isinstance(self.width, int | np.integer) and not isinstance(self.width, bool)
-        if self.width is not None and (not whole or self.width < 1):
+        if self.width is not None and not is_count(self.width):
             raise S4EdgeError(f"a width is a whole number from 1 up, got {self.width}")
         if self.asked(model) >= model.config.d_model:
             raise S4EdgeError(
