@@ -21,7 +21,7 @@ from s4edge.errors import S4EdgeError
 from s4edge.model.block import Block
 from s4edge.model.configuration import BlockConfig, ModelConfig
 from s4edge.model.sequence_model import SequenceModel
-from s4edge.model.systems.base import Systems
+from s4edge.model.systems.base import Systems, SystemsConfig
 from s4edge.model.systems.diagonal import DiagonalConfig, DiagonalSystems
 from s4edge.systems.cancellation import LARGEST_CANCELLATION, cancellation
 from s4edge.systems.modes import Modes
@@ -76,6 +76,12 @@ def check_can_slow(config: ModelConfig, strides: Strides) -> None:
                     f"{block.name} has systems of the kind {systems.TAG!r}, which cannot be made "
                     "anew for another rate; give no stride before it"
                 )
+        back = block.backward
+        if period > 1 and back is not None and _reads(back) != _reads(block.systems):
+            raise S4EdgeError(
+                f"{block.name} has backward systems that read other features than its forward "
+                "ones, which cannot take what those give within a window; give no stride before it"
+            )
     if config.stride > 1 and not config.held and (config.answers_each_sample or config.answers):
         raise S4EdgeError(
             f"the model gives one answer for {config.stride} samples, which further strides would "
@@ -88,6 +94,13 @@ def check_can_slow(config: ModelConfig, strides: Strides) -> None:
         )
     if config.length is not None:
         check_length(config, strides, config.length, "the model's sequences")
+
+
+def _reads(systems: SystemsConfig) -> tuple[int, ...] | None:
+    """The feature that each channel reads, where channels do."""
+    if not isinstance(systems, DiagonalConfig):
+        return None
+    return systems.inputs or tuple(range(systems.channels))
 
 
 def check_length(config: ModelConfig, strides: Strides, samples: int, what: str) -> None:

@@ -164,3 +164,18 @@ def test_costs_are_those_of_the_stages(drawn: RandomModel) -> None:
     assert multiply_adds(model) == lower(model).multiply_adds
     periods = [cost.period for cost in costs_of(model)]
     assert periods[1:] == model.config.periods
+
+
+def test_directions_that_read_other_features_are_refused() -> None:
+    plain, strides = random_model().config, Strides(1, (2, 1))
+
+    def both_ways(inputs: tuple[int, ...]) -> SequenceModel:
+        blocks = tuple(
+            dataclasses.replace(each, backward=dataclasses.replace(each.systems, inputs=inputs))
+            for each in plain.blocks
+        )
+        return SequenceModel(dataclasses.replace(plain, blocks=blocks))
+
+    slowed(both_ways(tuple(range(6))), strides)
+    with pytest.raises(S4EdgeError, match="read other features than its forward ones"):
+        slowed(both_ways((0,) * 6), strides)
